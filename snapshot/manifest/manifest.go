@@ -1,0 +1,55 @@
+// Package manifest is the signed text that names the current snapshot: which
+// objects it consists of, when it was built, and until when it may be used.
+//
+// Most callers use Open, which gives a Manifest only if a trusted key signed
+// exactly these bytes, and Sign. Promised: one Manifest has one text, and any
+// changed byte is refused. Not promised: that it is the newest one; that is
+// the business of whoever fetches it.
+package manifest
+
+import "ucedge/snapshot"
+
+// A Manifest names one snapshot. Its text form is strict: a text that Parse
+// accepts is the text that Format gives back.
+type Manifest struct {
+	List     string          // name of the list, also the name of its keys
+	Serial   snapshot.Serial // ever-growing
+	Built    int64           // seconds since the Unix epoch
+	Next     int64           // when the next manifest is due
+	Expires  int64           // from then on it must not be used
+	ABIMin   uint32          // guest interface versions that can read the objects
+	ABIMax   uint32
+	Profile  string // name of the listing profile
+	Previous Hash   // SHA-256 of the text of the manifest before it; zero for the first
+	Objects  []Object
+}
+
+// A Hash is a SHA-256.
+type Hash [32]byte
+
+// A Role says what an object is for.
+type Role string
+
+const (
+	Base   Role = "base"   // image with all listings of all zones
+	Filter Role = "filter" // bloom filters over the base
+)
+
+// A Coding is how an object is compressed on the wire.
+type Coding string
+
+const (
+	Zstd Coding = "zstd"
+	Gzip Coding = "gzip"
+)
+
+// An Object is one encoding of one object. Objects of one role with several
+// codings have the same Hash and Size.
+type Object struct {
+	Role     Role
+	Hash     Hash  // of the plain bytes
+	Size     int64 // of the plain bytes
+	Coding   Coding
+	WireHash Hash // of the compressed bytes, also its name: objects/<hex>
+	WireSize int64
+}
