@@ -191,7 +191,7 @@ func TestWasmEngineHandsRequestsOverWhole(t *testing.T) {
 		if err := e.Serve(context.Background(), req, &resp); err != nil {
 			t.Fatalf("body of %d bytes: %v", size, err)
 		}
-		want := `-00000000|POST|/v1/check?a=b|text/html, */*|application/json|"1"|` + string(body)
+		want := `-00000000|0|POST|/v1/check?a=b|text/html, */*|application/json|"1"|` + string(body)
 		if string(resp.Body) != want {
 			t.Errorf("body of %d bytes: it did not arrive as it was sent", size)
 		}

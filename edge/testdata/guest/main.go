@@ -11,14 +11,15 @@
 //	outside    gives bytes that are not in its memory
 //	nothing    gives no answer
 //
-// An exchange with one of these as its target does likewise; "malformed" gives
+// An exchange with one of these as its path does likewise; "malformed" gives
 // a frame whose lengths do not add up, "early" one with status 103, "filter"
-// the filter. Any other target is echoed with everything else of the request.
+// the filter. Any other exchange is echoed with everything else of the request.
 package main
 
 import (
 	"os"
 	"strconv"
+	"strings"
 	"unsafe"
 
 	"ucedge/wasm/abi"
@@ -129,7 +130,7 @@ func serve(n uint32) uint64 {
 	}
 	out := abi.Response{Status: 200}
 	out.Fields = append(out.Fields, abi.Field{Name: []byte("content-type"), Value: []byte("text/plain")})
-	switch target := string(in.Target); target {
+	switch path := strings.TrimPrefix(string(in.Target), "/"); path {
 	case "outside":
 		return 1<<63 | 100
 	case "malformed":
@@ -141,8 +142,9 @@ func serve(n uint32) uint64 {
 		out.Ref = 1
 		out.Fields = append(out.Fields, abi.Field{Name: []byte("etag"), Value: says(nil)})
 	default:
-		end(target)
+		end(path)
 		out.Body = says(out.Body)
+		out.Body = append(out.Body, '|', '0'+in.Gate)
 		for _, part := range [][]byte{in.Method, in.Target, in.Accept, in.ContentType, in.IfNoneMatch, in.Body} {
 			out.Body = append(append(out.Body, '|'), part...)
 		}
