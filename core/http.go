@@ -37,6 +37,10 @@ const (
 // routes is every path that the core serves.
 var routes = [...]route{
 	{"/dns-query", allowGetPost, false, (*Core).serveQuery},
+	{"/resolve", allowGet, false, (*Core).serveResolve},
+	{"/v1/check", allowGetPost, false, (*Core).serveCheck},
+	{"/v1/status", allowGet, false, (*Core).serveStatus},
+	{"/v1/filter", allowGet, false, (*Core).serveFilter},
 	{"/", allowGet, true, (*Core).servePage},
 	{"/healthz", allowGet, true, (*Core).serveHealth},
 	{"/readyz", allowGet, true, (*Core).serveReady},
@@ -117,19 +121,18 @@ var (
 
 // Values of header fields that every response may share. Nothing writes to them.
 var (
-	valueAny        = []byte("*")
-	valueNoStore    = []byte("no-store")
-	valueNosniff    = []byte("nosniff")
-	valueAccept     = []byte("accept")
-	mediaMessage    = []byte("application/dns-message")
-	mediaDNSJSON    = []byte("application/dns-json")
-	mediaJSON       = []byte("application/json")
-	mediaJavascript = []byte("application/x-javascript")
-	mediaNDJSON     = []byte("application/x-ndjson")
-	mediaPlain      = []byte("text/plain")
-	mediaText       = []byte("text/plain; charset=utf-8")
-	mediaHTML       = []byte("text/html; charset=utf-8")
-	mediaOctets     = []byte("application/octet-stream")
+	valueAny     = []byte("*")
+	valueNoStore = []byte("no-store")
+	valueNosniff = []byte("nosniff")
+	valueAccept  = []byte("accept")
+	mediaMessage = []byte("application/dns-message")
+	mediaDNSJSON = []byte("application/dns-json")
+	mediaJSON    = []byte("application/json")
+	mediaNDJSON  = []byte("application/x-ndjson")
+	mediaPlain   = []byte("text/plain")
+	mediaText    = []byte("text/plain; charset=utf-8")
+	mediaHTML    = []byte("text/html; charset=utf-8")
+	mediaOctets  = []byte("application/octet-stream")
 )
 
 // add appends one header field whose value nobody writes to.
@@ -198,7 +201,7 @@ func (c *Core) serveQuery(e *exchange) {
 	}
 	encoded, found := param(e.params, "dns")
 	if !found {
-		e.fail(400, "dns is missing")
+		c.serveResolve(e)
 		return
 	}
 	switch {
@@ -318,20 +321,34 @@ func isMedia(value, media []byte) bool {
 
 var semicolon, comma = []byte(";"), []byte(",")
 
-// accepts reports whether a client with this Accept field takes the media type
-// (RFC 9110 12.5.1): the most specific range that matches it decides, and one
-// with a weight of zero refuses. No field at all accepts everything.
-func accepts(accept, media []byte) bool {
+// accepts reports whether a client with this Accept field takes the media type.
+func accepts(accept, media []byte) bool { return acceptRank(accept, media) > 0 }
+
+// Ranks of a media range, by how specifically it names a type.
+const (
+	rankAny   = 1 // */*
+	rankKind  = 2 // application/*
+	rankExact = 3
+)
+
+// acceptRank returns how specifically the Accept field names the media type, 0
+// if it refuses it (RFC 9110 12.5.1): the most specific range that matches
+// decides, and one with a weight of zero refuses. No field at all accepts
+// everything.
+func acceptRank(accept, media []byte) int {
 	if len(accept) == 0 {
-		return true
+		return rankAny
 	}
-	best, taken := 0, false
+	best, taken := 0, 0
 	for len(accept) > 0 {
 		var one []byte
 		one, accept, _ = bytes.Cut(accept, comma)
 		kind, weight, _ := bytes.Cut(one, semicolon)
 		if rank := rangeRank(bytes.TrimSpace(kind), media); rank > best {
-			best, taken = rank, !refuses(weight)
+			best, taken = rank, rank
+			if refuses(weight) {
+				taken = 0
+			}
 		}
 	}
 	return taken
@@ -343,11 +360,11 @@ func rangeRank(kind, media []byte) int {
 	slash := bytes.IndexByte(media, '/')
 	switch {
 	case equalFold(kind, media):
-		return 3
+		return rankExact
 	case len(kind) == slash+2 && kind[slash+1] == '*' && equalFold(kind[:slash+1], media[:slash+1]):
-		return 2
+		return rankKind
 	case string(kind) == "*/*":
-		return 1
+		return rankAny
 	}
 	return 0
 }
