@@ -1,0 +1,67 @@
+# Two commands do everything on a machine with Go and Node:
+#
+#   make run     build, and run the whole demo on 127.0.0.1
+#   make test    every check that the project must pass
+#
+# The rest: make help
+
+GO          ?= go
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
+GUEST       := wasm/dist/guest.wasm
+BINARY      := bin/ucedge
+VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
+GUEST_SRC   := $(shell find core snapshot wasm -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod
+FUZZTIME    ?= 30s
+
+.PHONY: all help run build guest test check unit race fuzz compare bench e2e clean
+
+all: build
+
+help:
+	@sed -n 's/^#: //p' $(MAKEFILE_LIST)
+
+#: make run        build, start origin and edge with demo data, print what to try; Ctrl-C stops
+run: build
+	$(BINARY) run
+
+#: make build      guest and binary: bin/ucedge
+build: $(GUEST)
+	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o $(BINARY) ./cmd/ucedge
+
+#: make guest      the WebAssembly guest: wasm/dist/guest.wasm
+guest: $(GUEST)
+
+$(GUEST): $(GUEST_SRC)
+	GOOS=wasip1 GOARCH=wasm $(GO) build -buildmode=c-shared -trimpath -ldflags='-s -w' -o $@ ./wasm/guest
+
+#: make test       everything CI runs: format, vet, staticcheck, tests, race, short fuzz
+test: check unit race
+
+check: $(GUEST)
+	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	GOOS=wasip1 GOARCH=wasm $(GO) vet ./wasm/guest
+	$(GO) run $(STATICCHECK) ./...
+
+unit: $(GUEST)
+	$(GO) test ./...
+
+#: make race       the tests of everything that runs at once, under the race detector
+race: $(GUEST)
+	$(GO) test -race -short ./edge/... ./origin/... ./cmd/...
+
+#: make fuzz       every fuzz target for FUZZTIME each (default 30s)
+fuzz:
+	FUZZTIME=$(FUZZTIME) bench/fuzz.sh
+
+#: make compare    ucedge against rbldnsd on the same zone files
+compare:
+	$(GO) run ./bench/compare
+
+#: make bench      sizes, times and throughput, as data and as a table
+bench: build
+	$(GO) run ./bench/suite
+
+clean:
+	rm -rf bin dist $(GUEST)
