@@ -108,7 +108,7 @@ func includes(got, want any, v vars) error {
 	case map[string]any:
 		object, ok := got.(map[string]any)
 		if !ok {
-			return fmt.Errorf("got %v, want an object", got)
+			return fmt.Errorf(": got %v, want an object", got)
 		}
 		for name, value := range want {
 			if err := memberIs(object, name, value, v); err != nil {
@@ -118,7 +118,7 @@ func includes(got, want any, v vars) error {
 	case []any:
 		array, ok := got.([]any)
 		if !ok || len(array) != len(want) {
-			return fmt.Errorf("got %v, want an array of %d", got, len(want))
+			return fmt.Errorf(": got %v, want an array of %d", got, len(want))
 		}
 		for i := range want {
 			if err := includes(array[i], want[i], v); err != nil {

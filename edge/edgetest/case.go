@@ -137,8 +137,10 @@ func (c *Case) addLine(line string) error {
 
 // cutMark takes the mark and the space after it off a line.
 func cutMark(line, mark string) (string, bool) {
-	rest, ok := strings.CutPrefix(line, mark)
-	return strings.TrimPrefix(rest, " "), ok
+	if line == mark {
+		return "", true
+	}
+	return strings.CutPrefix(line, mark+" ")
 }
 
 // addSent adds a line of the request.

@@ -18,7 +18,7 @@ import (
 //	{*}           anything
 //	{*tag}        anything, remembered as {tag} for the rest of the case
 //
-// In requests also {query}, the DNS message, and {3000*A}, a letter so many
+// In requests also {query}, the DNS message, and {3000*A}, a text so many
 // times. Any other brace stands for itself, so JSON needs no escapes.
 type pattern string
 
@@ -122,7 +122,7 @@ func (v vars) fill(text string) string {
 	})
 }
 
-var repeated = regexp.MustCompile(`\{(\d+)\*(.)\}`)
+var repeated = regexp.MustCompile(`\{(\d+)\*([^{}]+)\}`)
 
 // fillRequest also does what only a request may hold.
 func (v vars) fillRequest(text string) string {

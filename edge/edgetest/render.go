@@ -19,8 +19,9 @@ import (
 //	padding                                            the message is padded
 //	option 65001 0102                                  any other option
 //
-// Owner names are in lower case: whether the question came back as it was
-// asked is compared apart, byte for byte.
+// Names are in lower case, since answers may point into the question with theirs:
+// whether the question came back as it was asked is compared apart, byte for
+// byte.
 func render(msg []byte) ([]string, error) {
 	var m dns.Msg
 	if err := m.Unpack(msg); err != nil {
@@ -68,7 +69,7 @@ func appendRecords(lines []string, title string, records []dns.RR) []string {
 	var own []string
 	for _, rr := range records {
 		if rr.Header().Rrtype != dns.TypeOPT {
-			rr.Header().Name = strings.ToLower(rr.Header().Name)
+			lowerNames(rr)
 			own = append(own, strings.ReplaceAll(rr.String(), "\t", " "))
 		}
 	}
@@ -76,6 +77,17 @@ func appendRecords(lines []string, title string, records []dns.RR) []string {
 		lines = append(lines, title)
 	}
 	return append(lines, own...)
+}
+
+// lowerNames turns the names in a record to lower case.
+func lowerNames(rr dns.RR) {
+	rr.Header().Name = strings.ToLower(rr.Header().Name)
+	switch rr := rr.(type) {
+	case *dns.SOA:
+		rr.Ns, rr.Mbox = strings.ToLower(rr.Ns), strings.ToLower(rr.Mbox)
+	case *dns.NS:
+		rr.Ns = strings.ToLower(rr.Ns)
+	}
 }
 
 func optLines(opt *dns.OPT) []string {
