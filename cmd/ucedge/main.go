@@ -82,6 +82,7 @@ func commands() []*cobra.Command {
 	return []*cobra.Command{
 		newKeygen(),
 		newSnapshot(),
+		newCheck(),
 		newQuery(),
 		newVersion(),
 	}
