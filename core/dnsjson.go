@@ -11,9 +11,9 @@ const zonesMax = 8
 
 // A jsonQuery is what the parameters of a dns-json request ask.
 type jsonQuery struct {
-	name   []byte       // text of the name, unless address is valid
-	ip     netip.Addr   // asks for the address in every zone
-	qtype  uint16       //
+	name   []byte     // text of the name, unless address is valid
+	ip     netip.Addr // asks for the address in every zone
+	qtype  uint16
 	cd     bool         // checking disabled, copied
 	do     bool         // DNSSEC OK, copied
 	subnet netip.Prefix // client subnet, if valid
@@ -24,7 +24,7 @@ type jsonQuery struct {
 // serveResolve is DNS in JSON, as Google and Cloudflare serve it: the question
 // becomes a DNS query, and the text is that query's answer, so that both
 // always agree.
-func (c *Core) serveResolve(e *exchange) {
+func (c *Core) serveResolve(e exchange) {
 	var q jsonQuery
 	if !e.readQuery(&q) {
 		return
@@ -129,15 +129,19 @@ func (q *jsonQuery) readMedia(params []byte) (message string) {
 	if !found || len(value) == 0 {
 		return ""
 	}
-	media := unescaped(value)
-	for _, known := range [...][]byte{mediaDNSJSON, mediaJSON, mediaMessage} {
-		if media == string(known) {
-			q.media, q.asked = known, true
-			return ""
-		}
+	if bytes.IndexByte(value, '%') >= 0 {
+		value = appendUnescaped(nil, value)
 	}
-	if media == "application/x-javascript" { // Google's old name of it
-		q.media, q.asked = mediaJSON, true
+	q.asked = true
+	switch string(value) {
+	case string(mediaDNSJSON):
+		q.media = mediaDNSJSON
+		return ""
+	case string(mediaJSON), "application/x-javascript": // the second is an old name of the first
+		q.media = mediaJSON
+		return ""
+	case string(mediaMessage):
+		q.media = mediaMessage
 		return ""
 	}
 	return "ct is none of application/dns-json, application/json and application/dns-message"
@@ -263,7 +267,7 @@ type message struct{ from, to int }
 
 // ask writes the queries of q and their answers to the response's body. It
 // reports false if the name is none.
-func (c *Core) ask(e *exchange, q *jsonQuery, r *resolution) bool {
+func (c *Core) ask(e exchange, q *jsonQuery, r *resolution) bool {
 	if !q.ip.IsValid() {
 		return c.askName(e, q, nil, r)
 	}
@@ -282,7 +286,7 @@ var root = zone{suffix: []byte{0}}
 
 // askName writes one query and its answer. With a zone the name is that of the
 // address in this zone.
-func (c *Core) askName(e *exchange, q *jsonQuery, z *zone, r *resolution) bool {
+func (c *Core) askName(e exchange, q *jsonQuery, z *zone, r *resolution) bool {
 	text := len(e.Body)
 	if z == nil {
 		e.Body = appendUnescaped(e.Body, q.name)
@@ -299,14 +303,14 @@ func (c *Core) askName(e *exchange, q *jsonQuery, z *zone, r *resolution) bool {
 		e.Body = append(e.Body, z.suffix...)
 	}
 	e.Body = q.appendRest(e.Body)
-	var parsedQuery query
-	read := parsedQuery.parse(e.Body[from:])
+	var a answer
+	read := a.query.parse(e.Body[from:])
 	if read != parsed { // with an address, a suffix that leaves no room for it
 		return false
 	}
 	from = len(e.Body)
 	var seconds uint32
-	e.Body, seconds = c.appendAnswer(e.Body, &parsedQuery, read, e.request.Now, e.request.Gate)
+	e.Body, seconds = a.append(e.Body, c, read, e.request.Now, e.request.Gate)
 	if r.count == 0 || seconds < r.seconds {
 		r.seconds = seconds
 	}
