@@ -311,7 +311,8 @@ func renderOptions(opt *dns.OPT, length int) string {
 }
 
 // askHTTP plays one HTTP exchange. In the target and the body, {words} stands
-// for the query that packQuery makes of them, in base64url or as it is.
+// for the query that packQuery makes of them, in base64url or as it is; {etag}
+// stands for the filter's tag.
 func (s *scene) askHTTP(t *testing.T, c *Core, lines []string) string {
 	t.Helper()
 	req := Request{Now: s.now, Gate: s.gate}
@@ -334,7 +335,7 @@ func (s *scene) askHTTP(t *testing.T, c *Core, lines []string) string {
 			case "content-type":
 				req.ContentType = []byte(value)
 			case "if-none-match":
-				req.IfNoneMatch = []byte(value)
+				req.IfNoneMatch = bytes.ReplaceAll([]byte(value), []byte("{etag}"), c.etag)
 			default:
 				t.Fatalf("%q: no such field", line)
 			}
@@ -343,7 +344,11 @@ func (s *scene) askHTTP(t *testing.T, c *Core, lines []string) string {
 	req.Body = bytes.TrimSuffix(req.Body, []byte("\n"))
 	var resp Response
 	c.Serve(&req, &resp)
-	return renderResponse(t, &resp)
+	text := renderResponse(t, &resp)
+	if len(c.etag) > 0 { // it changes with every byte of the image's format
+		text = strings.ReplaceAll(text, string(c.etag), "{etag}")
+	}
+	return text
 }
 
 // expandQuery replaces {query words} by the packed query.

@@ -11,9 +11,9 @@ const zonesMax = 8
 
 // A jsonQuery is what the parameters of a dns-json request ask.
 type jsonQuery struct {
-	name   []byte       // text of the name, unless address is valid
-	ip     netip.Addr   // asks for the address in every zone
-	qtype  uint16       //
+	name   []byte     // text of the name, unless address is valid
+	ip     netip.Addr // asks for the address in every zone
+	qtype  uint16
 	cd     bool         // checking disabled, copied
 	do     bool         // DNSSEC OK, copied
 	subnet netip.Prefix // client subnet, if valid
@@ -129,15 +129,19 @@ func (q *jsonQuery) readMedia(params []byte) (message string) {
 	if !found || len(value) == 0 {
 		return ""
 	}
-	media := unescaped(value)
-	for _, known := range [...][]byte{mediaDNSJSON, mediaJSON, mediaMessage} {
-		if media == string(known) {
-			q.media, q.asked = known, true
-			return ""
-		}
+	if bytes.IndexByte(value, '%') >= 0 {
+		value = appendUnescaped(nil, value)
 	}
-	if media == "application/x-javascript" { // Google's old name of it
-		q.media, q.asked = mediaJSON, true
+	q.asked = true
+	switch string(value) {
+	case string(mediaDNSJSON):
+		q.media = mediaDNSJSON
+		return ""
+	case string(mediaJSON), "application/x-javascript": // the second is an old name of the first
+		q.media = mediaJSON
+		return ""
+	case string(mediaMessage):
+		q.media = mediaMessage
 		return ""
 	}
 	return "ct is none of application/dns-json, application/json and application/dns-message"

@@ -201,6 +201,12 @@ func (c *Core) serveQuery(e *exchange) {
 	}
 	encoded, found := param(e.params, "dns")
 	if !found {
+		_, named := param(e.params, "name")
+		_, addressed := param(e.params, "ip")
+		if !named && !addressed {
+			e.fail(400, "neither dns nor name nor ip is given")
+			return
+		}
 		c.serveResolve(e)
 		return
 	}

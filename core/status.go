@@ -152,6 +152,10 @@ func (c *Core) serveFilter(e *exchange) {
 	if !e.answerable(c.condition(now)) {
 		return
 	}
+	if !c.snap.Filtered() {
+		e.fail(404, "this snapshot has no filter")
+		return
+	}
 	if noneMatch(e.request.IfNoneMatch, c.etag) {
 		e.begin(200, mediaOctets)
 		e.Ref = Filter
