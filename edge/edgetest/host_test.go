@@ -94,6 +94,13 @@ func newHost(t *testing.T, state State, now int64) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
+	filter, err := snapshot.OpenFilter(h.filter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err = s.WithFilter(filter); err != nil {
+		t.Fatal(err)
+	}
 	h.core = core.New(s, core.Manifest{List: m.List, Serial: m.Serial, Built: m.Built, Next: m.Next, Expires: m.Expires})
 	return h
 }
