@@ -1,0 +1,241 @@
+package edge
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tetratelabs/wazero/api"
+
+	"ucedge/core"
+	"ucedge/wasm/abi"
+)
+
+// stderrMax is how much of a guest's dying words is kept: the message of a
+// panic and the first frames of its stack.
+const stderrMax = 2 << 10
+
+// A TrapError is a guest that stopped in the middle of a call, or whose answer
+// broke the interface. The guest is gone; the engine puts a new one in its
+// place.
+type TrapError struct {
+	Call   string // name of the export
+	Err    error
+	Stderr string // what the guest wrote before, at most 2 KiB
+}
+
+func (e *TrapError) Error() string {
+	if e.Stderr == "" {
+		return fmt.Sprintf("guest trapped in %s: %v", e.Call, e.Err)
+	}
+	return fmt.Sprintf("guest trapped in %s: %v: %q", e.Call, e.Err, e.Stderr)
+}
+
+func (e *TrapError) Unwrap() error { return e.Err }
+
+// A RefusalError is a guest that understood a call and said no, for example to
+// a damaged image. The guest lives on.
+type RefusalError struct {
+	Call string // name of the export
+	Text string // the guest's reason
+}
+
+func (e *RefusalError) Error() string { return "guest refused " + e.Call + ": " + e.Text }
+
+// A VersionError is a guest module with another version of the interface.
+type VersionError struct{ Guest, Host uint32 }
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("guest has interface version %d, this host version %d", e.Guest, e.Host)
+}
+
+// A guest is one instance of the guest module. One call at a time.
+type guest struct {
+	module api.Module
+	memory api.Memory
+	stderr *tail
+
+	answer, serve, load, setManifest        api.Function
+	imageBuffer, requestBuffer, lastMessage api.Function
+
+	buffer uint64    // address of the request buffer of abi.RequestBytes bytes
+	stack  [4]uint64 // arguments and result of the call under way
+}
+
+// exports looks the functions of the module up, checks its version and asks for
+// its request buffer.
+func (g *guest) exports() error {
+	var version api.Function
+	for name, f := range map[string]*api.Function{
+		abi.ExportVersion:       &version,
+		abi.ExportAnswer:        &g.answer,
+		abi.ExportServe:         &g.serve,
+		abi.ExportLoad:          &g.load,
+		abi.ExportSetManifest:   &g.setManifest,
+		abi.ExportImageBuffer:   &g.imageBuffer,
+		abi.ExportRequestBuffer: &g.requestBuffer,
+		abi.ExportLastError:     &g.lastMessage,
+	} {
+		if *f = g.module.ExportedFunction(name); *f == nil {
+			return fmt.Errorf("guest has no export %q", name)
+		}
+	}
+	if g.memory = g.module.Memory(); g.memory == nil {
+		return fmt.Errorf("guest has no export %q", "memory")
+	}
+	v, err := g.call(version)
+	if err != nil {
+		return err
+	}
+	if uint32(v) != abi.Version {
+		return &VersionError{Guest: uint32(v), Host: abi.Version}
+	}
+	g.buffer, err = g.call(g.requestBuffer, abi.RequestBytes)
+	return err
+}
+
+// call calls f and returns its result. It allocates nothing.
+func (g *guest) call(f api.Function, args ...uint64) (uint64, error) {
+	copy(g.stack[:], args)
+	if err := f.CallWithStack(context.Background(), g.stack[:]); err != nil {
+		return 0, g.trap(f, err)
+	}
+	return g.stack[0], nil
+}
+
+// trap returns the TrapError of a call of f that failed with err.
+func (g *guest) trap(f api.Function, err error) error {
+	return &TrapError{Call: f.Definition().Name(), Err: err, Stderr: g.stderr.String()}
+}
+
+// view returns the bytes at result, an address and a length as the guest gives
+// them. They are the guest's own, valid until its next call.
+func (g *guest) view(f api.Function, result uint64) ([]byte, error) {
+	address, length := uint32(result>>32), uint32(result)
+	b, ok := g.memory.Read(address, length)
+	if !ok {
+		return nil, g.trap(f, fmt.Errorf("result of %d bytes at %#x is outside its memory", length, address))
+	}
+	return b, nil
+}
+
+// room returns n bytes of the request buffer to write to. f is the call that
+// they are for.
+func (g *guest) room(f api.Function, n int) ([]byte, error) {
+	address := g.buffer
+	if n > abi.RequestBytes {
+		var err error
+		if address, err = g.call(g.requestBuffer, uint64(n)); err != nil {
+			return nil, err
+		}
+	}
+	return g.view(f, address<<32|uint64(n))
+}
+
+// appendAnswer appends the answer to query to dst.
+func (g *guest) appendAnswer(dst, query []byte, now int64, gate core.Gate) ([]byte, error) {
+	b, err := g.room(g.answer, len(query))
+	if err != nil {
+		return dst, err
+	}
+	copy(b, query)
+	result, err := g.call(g.answer, uint64(len(query)), uint64(now), uint64(gate))
+	if err != nil {
+		return dst, err
+	}
+	answer, err := g.view(g.answer, result)
+	return append(dst, answer...), err
+}
+
+// exchange serves one HTTP exchange.
+func (g *guest) exchange(req *core.Request, resp *core.Response) error {
+	size := requestSize(req)
+	b, err := g.room(g.serve, size)
+	if err != nil {
+		return err
+	}
+	putRequest(b, req)
+	result, err := g.call(g.serve, uint64(size))
+	if err != nil {
+		return err
+	}
+	frame, err := g.view(g.serve, result)
+	if err != nil {
+		return err
+	}
+	if err := readResponse(frame, resp); err != nil {
+		return g.trap(g.serve, err)
+	}
+	return nil
+}
+
+// open gives the guest the objects of a generation and then its manifest.
+func (g *guest) open(generation *Generation) error {
+	image, err := g.copyIn(generation.Image)
+	if err != nil {
+		return err
+	}
+	filter, err := g.copyIn(generation.Filter)
+	if err != nil {
+		return err
+	}
+	if err := g.refusable(g.load, image, uint64(len(generation.Image)), filter, uint64(len(generation.Filter))); err != nil {
+		return err
+	}
+	return g.renew(manifestFrame(coreManifest(generation)))
+}
+
+// copyIn copies b into a buffer of the guest and returns its address.
+func (g *guest) copyIn(b []byte) (uint64, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	address, err := g.call(g.imageBuffer, uint64(len(b)))
+	if err != nil {
+		return 0, err
+	}
+	if address == 0 || !g.memory.Write(uint32(address), b) {
+		return 0, &RefusalError{Call: abi.ExportImageBuffer, Text: fmt.Sprintf("no room for %d bytes", len(b))}
+	}
+	return address, nil
+}
+
+// renew gives the guest another manifest.
+func (g *guest) renew(frame []byte) error {
+	b, err := g.room(g.setManifest, len(frame))
+	if err != nil {
+		return err
+	}
+	copy(b, frame)
+	return g.refusable(g.setManifest, uint64(len(frame)))
+}
+
+// refusable calls f, whose result is a status, and returns a RefusalError with
+// the guest's last message if the status is not 0.
+func (g *guest) refusable(f api.Function, args ...uint64) error {
+	status, err := g.call(f, args...)
+	if err != nil || uint32(status) == 0 {
+		return err
+	}
+	result, err := g.call(g.lastMessage)
+	if err != nil {
+		return err
+	}
+	text, err := g.view(g.lastMessage, result)
+	if err != nil {
+		return err
+	}
+	return &RefusalError{Call: f.Definition().Name(), Text: string(text)}
+}
+
+// A tail is a writer that keeps the first stderrMax bytes since it was made:
+// a panic's message comes first. Only the goroutine that calls the guest writes to it.
+type tail struct{ b []byte }
+
+func (t *tail) Write(p []byte) (int, error) {
+	if room := stderrMax - len(t.b); room > 0 {
+		t.b = append(t.b, p[:min(room, len(p))]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string { return string(t.b) }
