@@ -1,20 +1,21 @@
 // What can go wrong on the way from a source to an answer, as one type whose
 // reason is a word that metrics and tests can count. The reasons are those of
-// the Go host (edge/sync.go).
+// the Go host (snapshot/manifest and edge/sync.go).
 
 export type Reason =
+  | "malformed" // not a signed note, or its text breaks a rule
+  | "signature" // a trusted key's signature does not fit the text
+  | "untrusted" // no trusted key of the list has signed it
+  | "list" // it is for another list
+  | "abi" // this host's guest interface is out of its range
+  | "future" // built later than now, beyond the tolerance
+  | "expired" // its expiry has come
+  | "rollback" // its serial is below one already accepted
+  | "fork" // an accepted serial with another text
   | "unavailable" // the source did not answer, or has no such thing
-  | "malformed" // the manifest is no signed text of ours
-  | "signature" // no trusted key signed it, or a trusted key's signature is wrong
-  | "list" // it is the manifest of another list
-  | "rollback" // its serial is lower than the one in use
-  | "fork" // its serial is in use with other content
-  | "future" // it says that it was built later than now
-  | "expired" // it must not be used any more
-  | "abi" // no guest of this interface version can read its objects
   | "size" // an object is not as large as the manifest says
   | "hash" // an object is not the one that the manifest names
-  | "coding" // no coding of the object can be decompressed here
+  | "coding" // an object cannot be decompressed
   | "image"; // the guest refused the image or the filter
 
 /** A manifest, object or image that must not be used, and why. */

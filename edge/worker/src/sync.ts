@@ -6,13 +6,19 @@ import * as zlib from "node:zlib";
 import { Refused } from "./errors.ts";
 import { abiVersion } from "./frame.ts";
 import { Guest } from "./guest.ts";
-import { openManifest, type Manifest, type ManifestObject, type Verifier } from "./manifest.ts";
+import {
+  acceptManifest,
+  openManifest,
+  sameObjects,
+  type Manifest,
+  type ManifestObject,
+  type Opened,
+  type Verifier,
+} from "./manifest.ts";
 import { readBounded, type Source } from "./source.ts";
 
 /** One verified snapshot and the guest that answers from it. Immutable but for a renewed manifest. */
-export interface Generation {
-  manifest: Manifest;
-  signed: string; // the signed text as it came, to tell a fork from a repetition
+export interface Generation extends Opened {
   guest: Guest;
   filter: Uint8Array; // the filter object, empty if there is none
 }
@@ -28,7 +34,7 @@ export interface SyncSettings {
   refreshSeconds: number;
 }
 
-const futureTolerance = 300; // seconds a manifest's clock may be ahead of ours
+const noFilter = new Uint8Array();
 const coldWaitMs = 5_000; // how long a request waits for the first snapshot
 const coldPollMs = 20;
 const loadLimitMs = 20_000; // after this long a load counts as lost with its request
@@ -38,6 +44,7 @@ export class Sync {
   readonly #settings: SyncSettings;
   readonly #newGuest: () => Guest;
   #current: Generation | undefined;
+  #last: Opened | undefined; // the highest serial accepted, also after its guest was dropped
   #nextCheck = 0; // milliseconds
   #loadingSince: number | undefined; // milliseconds
 
@@ -112,23 +119,27 @@ export class Sync {
   }
 
   async #advance(nowMs: number): Promise<"loaded" | "renewed" | "unchanged"> {
-    const bytes = await this.#source.manifest();
-    const signed = new TextDecoder().decode(bytes);
+    const opened = await openManifest(await this.#source.manifest(), this.#settings.verifiers);
+    acceptManifest(opened, this.#last, this.#settings.list, abiVersion, Math.floor(nowMs / 1000));
     const current = this.#current;
-    if (current?.signed === signed) return "unchanged";
-    const manifest = await openManifest(bytes, this.#settings.verifiers);
-    checkManifest(manifest, current?.manifest, this.#settings.list, Math.floor(nowMs / 1000));
-    if (current && sameObjects(current.manifest, manifest)) {
-      current.guest.renew(manifest);
-      this.#current = { ...current, manifest, signed };
+    if (current?.text === opened.text) return "unchanged";
+    if (current && sameObjects(current.manifest, opened.manifest)) {
+      current.guest.renew(opened.manifest);
+      this.#use({ ...current, ...opened });
       return "renewed";
     }
+    const { manifest } = opened;
     const base = await this.#object(manifest, "base");
-    const filter = manifest.objects.some((o) => o.role === "filter") ? await this.#object(manifest, "filter") : new Uint8Array();
+    const filter = manifest.objects.some((o) => o.role === "filter") ? await this.#object(manifest, "filter") : noFilter;
     const guest = this.#newGuest();
     guest.load(base, filter, manifest);
-    this.#current = { manifest, signed, guest, filter };
+    this.#use({ ...opened, guest, filter });
     return "loaded";
+  }
+
+  #use(generation: Generation): void {
+    this.#current = generation;
+    this.#last = generation;
   }
 
   async #object(manifest: Manifest, role: ManifestObject["role"]): Promise<Uint8Array> {
@@ -149,27 +160,6 @@ export class Sync {
   }
 }
 
-/** Refuses a manifest, signed as it may be, that must not follow the current one now. */
-export function checkManifest(m: Manifest, current: Manifest | undefined, list: string, now: number): void {
-  if (m.list !== list) throw new Refused("list", `manifest is for ${m.list}, not ${list}`);
-  if (m.abiMin > abiVersion || m.abiMax < abiVersion) {
-    throw new Refused("abi", `objects need a guest of version ${String(m.abiMin)} to ${String(m.abiMax)}`);
-  }
-  if (m.built > now + futureTolerance) throw new Refused("future", "manifest was built in the future");
-  if (m.expires <= now) throw new Refused("expired", "manifest has expired");
-  if (current && m.serial < current.serial) {
-    throw new Refused("rollback", `serial ${String(m.serial)} is older than ${String(current.serial)}`);
-  }
-  if (m.serial === current?.serial && !sameObjects(m, current)) {
-    throw new Refused("fork", `serial ${String(m.serial)} names other objects than before`);
-  }
-}
-
-function sameObjects(a: Manifest, b: Manifest): boolean {
-  const plain = (m: Manifest) => m.objects.map((o) => o.role + o.hash).sort().join();
-  return plain(a) === plain(b);
-}
-
 // zstd where the runtime has it, gzip else.
 function pickCoding(objects: readonly ManifestObject[]): ManifestObject {
   const zstd = zlib.zstdDecompressSync ? objects.find((o) => o.coding === "zstd") : undefined;
@@ -187,7 +177,7 @@ async function decompress(wire: Uint8Array, object: ManifestObject): Promise<Uin
     const stream = new Blob([wire]).stream().pipeThrough(new DecompressionStream("gzip"));
     return await readBounded(stream, object.size);
   } catch (cause) {
-    throw new Refused("size", `${object.role} does not decompress to ${String(object.size)} bytes: ${String(cause)}`);
+    throw new Refused("coding", `${object.role} does not decompress to ${String(object.size)} bytes: ${String(cause)}`);
   }
 }
 
