@@ -21,7 +21,7 @@ async function lastOf(v: Vector, opened: Opened): Promise<Opened | undefined> {
 
 async function open(v: Vector): Promise<{ want: string; manifest?: Manifest; text?: string }> {
   try {
-    const verifiers = await Promise.all((v.keys as string[] | null ?? []).map(parseVerifier));
+    const verifiers = await Promise.all((v.keys ?? []).map(parseVerifier));
     const opened = await openManifest(new TextEncoder().encode(v.signed), verifiers);
     acceptManifest(opened, await lastOf(v, opened), v.list, v.abi, v.now);
     return { want: "ok", ...opened };
