@@ -74,7 +74,8 @@ func TestFailedGroup(t *testing.T) {
 func TestKnown(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	var set known
-	model := map[report.Key]bool{}
+	set.add(report.Key{})
+	model := map[report.Key]bool{{}: true}
 	for range 20_000 {
 		var key report.Key
 		key[0], key[1], key[12] = byte(random.Uint32()), byte(random.IntN(4)), byte(random.IntN(8))
@@ -86,8 +87,8 @@ func TestKnown(t *testing.T) {
 			model[key] = true
 		}
 	}
-	if len(model) < 4000 || !model[report.Key{}] {
-		t.Fatalf("only %d keys, zero key %v", len(model), model[report.Key{}])
+	if len(model) < 4000 {
+		t.Fatalf("only %d keys", len(model))
 	}
 }
 
