@@ -68,10 +68,6 @@ func (s *SQLite) impacts(ctx context.Context, since, until int64) (*impacts, err
 	if err != nil {
 		return nil, err
 	}
-	purged, err := s.purged(ctx, reporters, until)
-	if err != nil {
-		return nil, err
-	}
 	found := &impacts{names: reporters.names, four: make([]impact4, 0, rows)}
 	err = eachSegment(ctx, s.db, "SELECT id, rows, x'' FROM segments WHERE last > ? AND first <= ?", []any{since, until}, func(_ int64, rows, _ []byte) error {
 		return eachRow(rows, nil, func(r row, _ []byte) error {
@@ -83,9 +79,7 @@ func (s *SQLite) impacts(ctx context.Context, since, until int64) (*impacts, err
 			if !ok {
 				return fmt.Errorf("reporter %d: %w", reporter, errDamaged)
 			}
-			if seen > purged[rank] {
-				found.add(r, rank)
-			}
+			found.add(r, rank)
 			return nil
 		})
 	})
@@ -203,25 +197,6 @@ func (s *SQLite) reporters(ctx context.Context) (*reporters, error) {
 		r.names = append(r.names, name)
 	}
 	return r, found.Err()
-}
-
-// purged returns for each rank the time up to which the reporter's reports
-// have been withdrawn.
-func (s *SQLite) purged(ctx context.Context, r *reporters, until int64) ([]int64, error) {
-	events, err := s.Events(ctx, until, Purged)
-	if err != nil {
-		return nil, err
-	}
-	times := make([]int64, len(r.names))
-	for i := range times {
-		times[i] = -1
-	}
-	for _, event := range events {
-		if rank, ok := slices.BinarySearch(r.names, event.Reporter); ok {
-			times[rank] = max(times[rank], event.At)
-		}
-	}
-	return times, nil
 }
 
 // Reports is promised by Ledger.

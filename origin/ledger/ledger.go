@@ -37,13 +37,13 @@ type Ledger interface {
 	// Impacts gives the reports seen after since and not after until, by
 	// address (IPv4 first), time, reporter and kind: an order that does not
 	// depend on when they arrived. Evidence ids are left out. Reports of a
-	// reporter seen up to the time of its purge are left out, if that purge is
-	// not after until. What is appended while it runs may be missing.
+	// purged reporter are among them: what a purge takes out depends on who
+	// else reported an address. What is appended while it runs may be missing.
 	Impacts(ctx context.Context, since, until int64) (iter.Seq[report.Report], error)
 
 	// Reports gives the reports about addresses within p seen after since and
 	// not after until, with their evidence ids, in the order of Impacts and
-	// then by evidence id. Purged ones are among them.
+	// then by evidence id.
 	Reports(ctx context.Context, p netip.Prefix, since, until int64) ([]report.Report, error)
 
 	// Events gives the decisions of those kinds that were made not after

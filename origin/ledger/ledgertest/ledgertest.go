@@ -217,23 +217,19 @@ func window(t *testing.T, open func(string) ledger.Ledger) {
 	equal(t, "everything", impacts(t, l, -1, ledger.MaxTime), sent)
 }
 
+// purge: history stays whole; the purge is one more event.
 func purge(t *testing.T, open func(string) ledger.Ledger) {
 	l := open("a")
-	a1, a2 := about("192.0.2.1", start, "a", ""), about("192.0.2.2", start+10, "a", "")
-	b := about("192.0.2.1", start, "b", "")
-	appendReports(t, l, a1, a2, b)
-	must(t, l.AppendDecisions(context.Background(), []ledger.Decision{
-		{At: start + 9, Kind: ledger.Purged, Reporter: "a", Actor: "op"},
-		{At: start + 9, Kind: ledger.Purged, Reporter: "never heard of", Actor: "op"},
-	}))
-	equal(t, "as it was before the purge", impacts(t, l, 0, start+8), []report.Report{a1, b})
-	equal(t, "since the purge", impacts(t, l, 0, start+9), []report.Report{b})
-	equal(t, "what was seen after it counts", impacts(t, l, 0, start+10), []report.Report{b, a2})
-	equal(t, "a late report from before it does not", appendReports(t, l, about("192.0.2.3", start+9, "a", "")), ledger.Receipt{Accepted: 1})
-	equal(t, "after the late report", impacts(t, l, 0, start+10), []report.Report{b, a2})
-	found, err := l.Reports(context.Background(), netip.MustParsePrefix("192.0.2.1/32"), 0, start+10)
-	must(t, err)
-	equal(t, "history is whole", found, []report.Report{a1, b})
+	a, b := about("192.0.2.1", start, "a", ""), about("192.0.2.1", start, "b", "")
+	appendReports(t, l, a, b)
+	purged := ledger.Decision{At: start + 9, Kind: ledger.Purged, Reporter: "a", Actor: "op"}
+	must(t, l.AppendDecisions(context.Background(), []ledger.Decision{purged}))
+	equal(t, "impacts", impacts(t, l, 0, start+9), []report.Report{a, b})
+	for until, want := range map[int64][]ledger.Decision{start + 8: {}, start + 9: {purged}} {
+		found, err := l.Events(context.Background(), until, ledger.Purged)
+		must(t, err)
+		equal(t, "purges", append([]ledger.Decision{}, numbered(t, found)...), want)
+	}
 }
 
 func reports(t *testing.T, open func(string) ledger.Ledger) {
