@@ -19,7 +19,7 @@ const (
 )
 
 // serveCheck tells people everything about one or many addresses or prefixes.
-func (c *Core) serveCheck(e *exchange) {
+func (c *Core) serveCheck(e exchange) {
 	subjects, ok := e.subjects()
 	if !ok {
 		return

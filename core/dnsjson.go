@@ -24,7 +24,7 @@ type jsonQuery struct {
 // serveResolve is DNS in JSON, as Google and Cloudflare serve it: the question
 // becomes a DNS query, and the text is that query's answer, so that both
 // always agree.
-func (c *Core) serveResolve(e *exchange) {
+func (c *Core) serveResolve(e exchange) {
 	var q jsonQuery
 	if !e.readQuery(&q) {
 		return
@@ -267,7 +267,7 @@ type message struct{ from, to int }
 
 // ask writes the queries of q and their answers to the response's body. It
 // reports false if the name is none.
-func (c *Core) ask(e *exchange, q *jsonQuery, r *resolution) bool {
+func (c *Core) ask(e exchange, q *jsonQuery, r *resolution) bool {
 	if !q.ip.IsValid() {
 		return c.askName(e, q, nil, r)
 	}
@@ -286,7 +286,7 @@ var root = zone{suffix: []byte{0}}
 
 // askName writes one query and its answer. With a zone the name is that of the
 // address in this zone.
-func (c *Core) askName(e *exchange, q *jsonQuery, z *zone, r *resolution) bool {
+func (c *Core) askName(e exchange, q *jsonQuery, z *zone, r *resolution) bool {
 	text := len(e.Body)
 	if z == nil {
 		e.Body = appendUnescaped(e.Body, q.name)
@@ -303,14 +303,14 @@ func (c *Core) askName(e *exchange, q *jsonQuery, z *zone, r *resolution) bool {
 		e.Body = append(e.Body, z.suffix...)
 	}
 	e.Body = q.appendRest(e.Body)
-	var parsedQuery query
-	read := parsedQuery.parse(e.Body[from:])
+	var a answer
+	read := a.query.parse(e.Body[from:])
 	if read != parsed { // with an address, a suffix that leaves no room for it
 		return false
 	}
 	from = len(e.Body)
 	var seconds uint32
-	e.Body, seconds = c.appendAnswer(e.Body, &parsedQuery, read, e.request.Now, e.request.Gate)
+	e.Body, seconds = a.append(e.Body, c, read, e.request.Now, e.request.Gate)
 	if r.count == 0 || seconds < r.seconds {
 		r.seconds = seconds
 	}

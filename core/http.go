@@ -26,7 +26,7 @@ type route struct {
 	allow string // methods, as in the Allow field (RFC 9110 10.2.1)
 	// anyone says that the path is open to clients without a key.
 	anyone bool
-	serve  func(c *Core, e *exchange)
+	serve  func(c *Core, e exchange)
 }
 
 const (
@@ -46,7 +46,8 @@ var routes = [...]route{
 	{"/readyz", allowGet, true, (*Core).serveReady},
 }
 
-// An exchange is one HTTP request with the response being written.
+// An exchange is one HTTP request with the response being written. It goes from
+// hand to hand by value, so that it stays on the stack.
 type exchange struct {
 	*Response
 	request *Request
@@ -64,7 +65,7 @@ func (c *Core) Serve(req *Request, resp *Response) {
 	e := exchange{Response: resp, request: req, params: params}
 	for i := range routes {
 		if string(path) == routes[i].path {
-			c.enter(&routes[i], &e)
+			c.enter(&routes[i], e)
 			return
 		}
 	}
@@ -74,7 +75,7 @@ func (c *Core) Serve(req *Request, resp *Response) {
 var question = []byte("?")
 
 // enter serves the request if the route allows its method and the gate is open.
-func (c *Core) enter(r *route, e *exchange) {
+func (c *Core) enter(r *route, e exchange) {
 	e.post = string(e.request.Method) == "POST"
 	switch {
 	case string(e.request.Method) == "OPTIONS":
@@ -177,7 +178,7 @@ func (e *exchange) keep(seconds uint32) {
 
 // tag marks the response as made from this snapshot, so that a cache can drop
 // all of them at once.
-func (c *Core) tag(e *exchange) {
+func (c *Core) tag(e exchange) {
 	if c.snap != nil {
 		e.add(nameCacheTag, c.cacheTag)
 	}
@@ -194,7 +195,7 @@ func (e *exchange) preflight(r *route) {
 
 // serveQuery is DNS over HTTPS (RFC 8484). A GET with ?name= and without ?dns=
 // is dns-json.
-func (c *Core) serveQuery(e *exchange) {
+func (c *Core) serveQuery(e exchange) {
 	if e.post {
 		c.servePosted(e)
 		return
@@ -228,7 +229,7 @@ func (c *Core) serveQuery(e *exchange) {
 }
 
 // servePosted answers the DNS message in the body.
-func (c *Core) servePosted(e *exchange) {
+func (c *Core) servePosted(e exchange) {
 	switch {
 	case !isMedia(e.request.ContentType, mediaMessage):
 		e.fail(415, "the body must be application/dns-message")
@@ -243,15 +244,15 @@ func (c *Core) servePosted(e *exchange) {
 
 // serveMessage answers one DNS message, which may be what the response's body
 // holds so far: the answer takes its place.
-func (c *Core) serveMessage(e *exchange, msg []byte) {
-	var q query
-	read := q.parse(msg)
-	if read == noQuery || read == unusable && q.opcode() == opcodeQuery {
+func (c *Core) serveMessage(e exchange, msg []byte) {
+	var a answer
+	read := a.query.parse(msg)
+	if read == noQuery || read == unusable && a.query.opcode() == opcodeQuery {
 		e.fail(400, "this is not a DNS query that can be read")
 		return
 	}
 	from := len(e.Body)
-	body, seconds := c.appendAnswer(e.Body, &q, read, e.request.Now, e.request.Gate)
+	body, seconds := a.append(e.Body, c, read, e.request.Now, e.request.Gate)
 	e.Body = body[:copy(body, body[from:])]
 	e.begin(200, mediaMessage)
 	e.keep(seconds)

@@ -6,12 +6,12 @@ import (
 )
 
 // serveHealth says that the edge runs at all.
-func (c *Core) serveHealth(e *exchange) {
+func (c *Core) serveHealth(e exchange) {
 	e.text(200, "ok\n")
 }
 
 // serveReady says whether the edge has a snapshot that it may answer from.
-func (c *Core) serveReady(e *exchange) {
+func (c *Core) serveReady(e exchange) {
 	switch c.condition(e.request.Now) {
 	case notReady:
 		e.text(503, "no snapshot loaded yet\n")
@@ -33,14 +33,14 @@ func (e *exchange) text(status int, line string) {
 const pageSeconds = 300
 
 // servePage gives the look-up page, which the host holds.
-func (c *Core) servePage(e *exchange) {
+func (c *Core) servePage(e exchange) {
 	e.begin(200, mediaHTML)
 	e.keep(pageSeconds)
 	e.Ref = Page
 }
 
 // serveStatus tells what is loaded and how old it is, also when nothing is.
-func (c *Core) serveStatus(e *exchange) {
+func (c *Core) serveStatus(e exchange) {
 	now := e.request.Now
 	condition := c.condition(now)
 	dst := append(e.Body[:0], `{"ready":`...)
@@ -147,7 +147,7 @@ func (c *Core) appendCollateral(dst []byte) []byte {
 
 // serveFilter gives the filter object, which the host holds. Its ETag names
 // the image that it belongs to, which has exactly one filter.
-func (c *Core) serveFilter(e *exchange) {
+func (c *Core) serveFilter(e exchange) {
 	now := e.request.Now
 	if !e.answerable(c.condition(now)) {
 		return
