@@ -26,7 +26,7 @@ func appendText(dst []byte, h *hit, address netip.Addr) []byte {
 func appendTemplate[T ~string | ~[]byte](dst []byte, template T, h *hit, address netip.Addr) []byte {
 	base := len(dst)
 	name := h.match.Facts.ASName
-	e := expansion{hit: h, address: address, name: name, words: snapshot.MaxText}
+	e := expansion{hit: h, address: address, name: name, words: len(template)}
 	dst = expand(dst, template, &e)
 	excess := len(dst) - base - snapshot.MaxText
 	if excess <= 0 {

@@ -123,8 +123,8 @@ func unlessEnded(ctx context.Context, err error) error {
 func adminHandler(h *Handler, m *Metrics) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+metricsPath, m)
-	mux.HandleFunc("GET "+healthPath, func(w http.ResponseWriter, r *http.Request) { plain(w, r, http.StatusOK, "ok\n") })
-	mux.HandleFunc("GET "+readyPath, func(w http.ResponseWriter, r *http.Request) { h.ready(w, r) })
+	mux.Handle("GET "+healthPath, h)
+	mux.Handle("GET "+readyPath, h)
 	return mux
 }
 

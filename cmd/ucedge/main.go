@@ -80,6 +80,9 @@ underscores), or by its name in a TOML file given with --config.`,
 // commands returns the subcommands, one per file.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
+		newKeygen(),
+		newSnapshot(),
+		newCheck(),
 		newQuery(),
 		newVersion(),
 	}
