@@ -40,29 +40,20 @@ const errorSeconds = 1
 // Now is in seconds since the Unix epoch; gate is what the host decided about
 // the client.
 func (c *Core) AppendAnswer(dst, msg []byte, now int64, gate Gate) []byte {
-	var q query
-	read := q.parse(msg)
+	var a answer
+	read := a.query.parse(msg)
 	if read == noQuery {
 		return dst
 	}
-	dst, _ = c.appendAnswer(dst, &q, read, now, gate)
+	dst, _ = a.append(dst, c, read, now, gate)
 	return dst
 }
 
-// appendAnswer appends the answer to q, and returns for how many seconds a
-// cache may keep it.
-func (c *Core) appendAnswer(dst []byte, q *query, read parsing, now int64, gate Gate) ([]byte, uint32) {
-	a := answer{core: c, query: q, now: now, buf: dst, start: len(dst), ede: edeNone, seconds: errorSeconds}
-	a.begin(read)
-	a.resolve(read, gate)
-	a.end()
-	return a.buf, c.lifetime(a.seconds, now)
-}
-
-// An answer is one DNS message being written.
+// An answer is one DNS message being written. It holds the query by value: a
+// pointer to it would make every query a thing of the heap.
 type answer struct {
 	core  *Core
-	query *query
+	query query
 	now   int64
 
 	buf     []byte
@@ -75,11 +66,23 @@ type answer struct {
 	auth    uint16 // records in the authority section
 }
 
+// append appends the answer to a's query, and returns for how many seconds a
+// cache may keep it.
+func (a *answer) append(dst []byte, c *Core, read parsing, now int64, gate Gate) ([]byte, uint32) {
+	a.core, a.now = c, now
+	a.buf, a.start = dst, len(dst)
+	a.ede, a.seconds = edeNone, errorSeconds
+	a.begin(read)
+	a.resolve(read, gate)
+	a.end()
+	return a.buf, c.lifetime(a.seconds, now)
+}
+
 // begin writes room for the header, and the question if there is one.
 func (a *answer) begin(read parsing) {
 	a.buf = append(a.buf, "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
 	if a.echoes(read) {
-		q := a.query
+		q := &a.query
 		a.buf = append(a.buf, q.name...)
 		a.buf = append(a.buf, byte(q.qtype>>8), byte(q.qtype), byte(q.class>>8), byte(q.class))
 		a.buf[a.start+5] = 1
@@ -94,7 +97,7 @@ func (a *answer) echoes(read parsing) bool { return read == parsed && len(a.quer
 // resolve decides what the answer is and writes its records. The order of the
 // rules is the order in which they win.
 func (a *answer) resolve(read parsing, gate Gate) {
-	q := a.query
+	q := &a.query
 	switch {
 	case q.opcode() != opcodeQuery:
 		a.rcode = rcodeNotImpl
@@ -125,7 +128,7 @@ func (a *answer) fromSnapshot() {
 		a.fail(rcodeServer, edeNoneReachable)
 		return
 	}
-	z := a.core.zoneOf(a.query)
+	z := a.core.zoneOf(&a.query)
 	if z == nil {
 		if a.query.under(resolverArpa, resolverArpaLabels) {
 			a.discovery()
@@ -146,7 +149,7 @@ func (a *answer) fromSnapshot() {
 
 // fromZone answers a question about a name in the zone.
 func (a *answer) fromZone(z *zone) {
-	o := z.owner(a.query)
+	o := z.owner(&a.query)
 	if o.apex {
 		a.apex(z)
 	} else {
@@ -273,7 +276,7 @@ func (a *answer) soa(z *zone, ttl uint32) {
 
 // end writes the OPT record if the query had one, and the header.
 func (a *answer) end() {
-	q := a.query
+	q := &a.query
 	header := a.buf[a.start:]
 	binary.BigEndian.PutUint16(header, q.id)
 	flags := flagQR | q.flags&(15<<11|flagRD|flagCD) | uint16(a.rcode&rcodeLowBits)
@@ -292,7 +295,7 @@ func (a *answer) end() {
 // opt writes the OPT record (RFC 6891 6.1). Padding comes last: it needs to
 // know the length of all the rest.
 func (a *answer) opt() {
-	q := a.query
+	q := &a.query
 	do := byte(0)
 	if q.do {
 		do = 0x80
@@ -315,12 +318,12 @@ func (a *answer) opt() {
 		length := len(a.buf) - a.start + optionHead
 		pad := (padBlockBytes - length%padBlockBytes) % padBlockBytes
 		a.option(optionPadding, pad)
-		for range pad {
-			a.buf = append(a.buf, 0)
-		}
+		a.buf = append(a.buf, padding[:pad]...)
 	}
 	a.setLength(at)
 }
+
+var padding [padBlockBytes]byte
 
 // option writes the head of an EDNS option.
 func (a *answer) option(code uint16, length int) {
@@ -358,7 +361,7 @@ const discoverySeconds = 300
 func (a *answer) discovery() {
 	a.aa = true
 	a.seconds = discoverySeconds
-	q := a.query
+	q := &a.query
 	switch {
 	case a.core.host == nil:
 	case q.qtype == typeSVCB && equalFold(q.name, ddrName):

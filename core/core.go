@@ -18,6 +18,7 @@ type Core struct {
 	levels   [4]*zone // by level, the zone whose settings speak for it; nil if there is none
 	host     []byte   // Manifest.Host on the wire, or nil
 	cacheTag []byte   // "serial-" and the serial
+	etag     []byte   // of the filter: the sum of its image, in quotes
 }
 
 // New returns a Core for the snapshot and the manifest that names it. A nil
@@ -36,6 +37,8 @@ func New(s *snapshot.Snapshot, m Manifest) *Core {
 	if s == nil {
 		return c
 	}
+	c.etag = appendHex([]byte{'"'}, s.Sum())
+	c.etag = append(c.etag, '"')
 	zones := s.Zones()
 	for i := range zones {
 		if z, ok := newZone(&zones[i]); ok {

@@ -26,7 +26,7 @@ type route struct {
 	allow string // methods, as in the Allow field (RFC 9110 10.2.1)
 	// anyone says that the path is open to clients without a key.
 	anyone bool
-	serve  func(c *Core, e *exchange)
+	serve  func(c *Core, e exchange)
 }
 
 const (
@@ -37,12 +37,17 @@ const (
 // routes is every path that the core serves.
 var routes = [...]route{
 	{"/dns-query", allowGetPost, false, (*Core).serveQuery},
+	{"/resolve", allowGet, false, (*Core).serveResolve},
+	{"/v1/check", allowGetPost, false, (*Core).serveCheck},
+	{"/v1/status", allowGet, false, (*Core).serveStatus},
+	{"/v1/filter", allowGet, false, (*Core).serveFilter},
 	{"/", allowGet, true, (*Core).servePage},
 	{"/healthz", allowGet, true, (*Core).serveHealth},
 	{"/readyz", allowGet, true, (*Core).serveReady},
 }
 
-// An exchange is one HTTP request with the response being written.
+// An exchange is one HTTP request with the response being written. It goes from
+// hand to hand by value, so that it stays on the stack.
 type exchange struct {
 	*Response
 	request *Request
@@ -60,7 +65,7 @@ func (c *Core) Serve(req *Request, resp *Response) {
 	e := exchange{Response: resp, request: req, params: params}
 	for i := range routes {
 		if string(path) == routes[i].path {
-			c.enter(&routes[i], &e)
+			c.enter(&routes[i], e)
 			return
 		}
 	}
@@ -70,7 +75,7 @@ func (c *Core) Serve(req *Request, resp *Response) {
 var question = []byte("?")
 
 // enter serves the request if the route allows its method and the gate is open.
-func (c *Core) enter(r *route, e *exchange) {
+func (c *Core) enter(r *route, e exchange) {
 	e.post = string(e.request.Method) == "POST"
 	switch {
 	case string(e.request.Method) == "OPTIONS":
@@ -117,19 +122,18 @@ var (
 
 // Values of header fields that every response may share. Nothing writes to them.
 var (
-	valueAny        = []byte("*")
-	valueNoStore    = []byte("no-store")
-	valueNosniff    = []byte("nosniff")
-	valueAccept     = []byte("accept")
-	mediaMessage    = []byte("application/dns-message")
-	mediaDNSJSON    = []byte("application/dns-json")
-	mediaJSON       = []byte("application/json")
-	mediaJavascript = []byte("application/x-javascript")
-	mediaNDJSON     = []byte("application/x-ndjson")
-	mediaPlain      = []byte("text/plain")
-	mediaText       = []byte("text/plain; charset=utf-8")
-	mediaHTML       = []byte("text/html; charset=utf-8")
-	mediaOctets     = []byte("application/octet-stream")
+	valueAny     = []byte("*")
+	valueNoStore = []byte("no-store")
+	valueNosniff = []byte("nosniff")
+	valueAccept  = []byte("accept")
+	mediaMessage = []byte("application/dns-message")
+	mediaDNSJSON = []byte("application/dns-json")
+	mediaJSON    = []byte("application/json")
+	mediaNDJSON  = []byte("application/x-ndjson")
+	mediaPlain   = []byte("text/plain")
+	mediaText    = []byte("text/plain; charset=utf-8")
+	mediaHTML    = []byte("text/html; charset=utf-8")
+	mediaOctets  = []byte("application/octet-stream")
 )
 
 // add appends one header field whose value nobody writes to.
@@ -174,7 +178,7 @@ func (e *exchange) keep(seconds uint32) {
 
 // tag marks the response as made from this snapshot, so that a cache can drop
 // all of them at once.
-func (c *Core) tag(e *exchange) {
+func (c *Core) tag(e exchange) {
 	if c.snap != nil {
 		e.add(nameCacheTag, c.cacheTag)
 	}
@@ -191,14 +195,20 @@ func (e *exchange) preflight(r *route) {
 
 // serveQuery is DNS over HTTPS (RFC 8484). A GET with ?name= and without ?dns=
 // is dns-json.
-func (c *Core) serveQuery(e *exchange) {
+func (c *Core) serveQuery(e exchange) {
 	if e.post {
 		c.servePosted(e)
 		return
 	}
 	encoded, found := param(e.params, "dns")
 	if !found {
-		e.fail(400, "dns is missing")
+		_, named := param(e.params, "name")
+		_, addressed := param(e.params, "ip")
+		if !named && !addressed {
+			e.fail(400, "neither dns nor name nor ip is given")
+			return
+		}
+		c.serveResolve(e)
 		return
 	}
 	switch {
@@ -219,7 +229,7 @@ func (c *Core) serveQuery(e *exchange) {
 }
 
 // servePosted answers the DNS message in the body.
-func (c *Core) servePosted(e *exchange) {
+func (c *Core) servePosted(e exchange) {
 	switch {
 	case !isMedia(e.request.ContentType, mediaMessage):
 		e.fail(415, "the body must be application/dns-message")
@@ -234,15 +244,15 @@ func (c *Core) servePosted(e *exchange) {
 
 // serveMessage answers one DNS message, which may be what the response's body
 // holds so far: the answer takes its place.
-func (c *Core) serveMessage(e *exchange, msg []byte) {
-	var q query
-	read := q.parse(msg)
-	if read == noQuery || read == unusable && q.opcode() == opcodeQuery {
+func (c *Core) serveMessage(e exchange, msg []byte) {
+	var a answer
+	read := a.query.parse(msg)
+	if read == noQuery || read == unusable && a.query.opcode() == opcodeQuery {
 		e.fail(400, "this is not a DNS query that can be read")
 		return
 	}
 	from := len(e.Body)
-	body, seconds := c.appendAnswer(e.Body, &q, read, e.request.Now, e.request.Gate)
+	body, seconds := a.append(e.Body, c, read, e.request.Now, e.request.Gate)
 	e.Body = body[:copy(body, body[from:])]
 	e.begin(200, mediaMessage)
 	e.keep(seconds)
@@ -318,20 +328,34 @@ func isMedia(value, media []byte) bool {
 
 var semicolon, comma = []byte(";"), []byte(",")
 
-// accepts reports whether a client with this Accept field takes the media type
-// (RFC 9110 12.5.1): the most specific range that matches it decides, and one
-// with a weight of zero refuses. No field at all accepts everything.
-func accepts(accept, media []byte) bool {
+// accepts reports whether a client with this Accept field takes the media type.
+func accepts(accept, media []byte) bool { return acceptRank(accept, media) > 0 }
+
+// Ranks of a media range, by how specifically it names a type.
+const (
+	rankAny   = 1 // */*
+	rankKind  = 2 // application/*
+	rankExact = 3
+)
+
+// acceptRank returns how specifically the Accept field names the media type, 0
+// if it refuses it (RFC 9110 12.5.1): the most specific range that matches
+// decides, and one with a weight of zero refuses. No field at all accepts
+// everything.
+func acceptRank(accept, media []byte) int {
 	if len(accept) == 0 {
-		return true
+		return rankAny
 	}
-	best, taken := 0, false
+	best, taken := 0, 0
 	for len(accept) > 0 {
 		var one []byte
 		one, accept, _ = bytes.Cut(accept, comma)
 		kind, weight, _ := bytes.Cut(one, semicolon)
 		if rank := rangeRank(bytes.TrimSpace(kind), media); rank > best {
-			best, taken = rank, !refuses(weight)
+			best, taken = rank, rank
+			if refuses(weight) {
+				taken = 0
+			}
 		}
 	}
 	return taken
@@ -343,11 +367,11 @@ func rangeRank(kind, media []byte) int {
 	slash := bytes.IndexByte(media, '/')
 	switch {
 	case equalFold(kind, media):
-		return 3
+		return rankExact
 	case len(kind) == slash+2 && kind[slash+1] == '*' && equalFold(kind[:slash+1], media[:slash+1]):
-		return 2
+		return rankKind
 	case string(kind) == "*/*":
-		return 1
+		return rankAny
 	}
 	return 0
 }

@@ -108,3 +108,12 @@ func appendPadded(dst []byte, n int64, width int) []byte {
 	}
 	return appendUint(dst, uint64(n))
 }
+
+// appendHex appends n as 16 hexadecimal digits.
+func appendHex(dst []byte, n uint64) []byte {
+	const hex = "0123456789abcdef"
+	for shift := 60; shift >= 0; shift -= 4 {
+		dst = append(dst, hex[n>>shift&15])
+	}
+	return dst
+}

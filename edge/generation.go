@@ -11,10 +11,11 @@ import (
 // ErrClosed is the error of every call of an engine that has been closed.
 var ErrClosed = errors.New("engine is closed")
 
-// coreManifest returns what the core needs to know of the manifest of g.
-func coreManifest(g *Generation) core.Manifest {
+// coreManifest returns what the core of an edge that is called host needs to
+// know of the manifest of g.
+func coreManifest(g *Generation, host string) core.Manifest {
 	m := &g.Manifest
-	return core.Manifest{List: m.List, Serial: m.Serial, Built: m.Built, Next: m.Next, Expires: m.Expires}
+	return core.Manifest{List: m.List, Serial: m.Serial, Built: m.Built, Next: m.Next, Expires: m.Expires, Host: host}
 }
 
 // renewed returns a generation with the objects of old and the manifest of g.

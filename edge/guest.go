@@ -54,18 +54,28 @@ type guest struct {
 	memory api.Memory
 	stderr *tail
 
-	answer, serve, load, setManifest        api.Function
-	imageBuffer, requestBuffer, lastMessage api.Function
+	answer, serve, load, setManifest        export
+	imageBuffer, requestBuffer, lastMessage export
 
-	buffer uint64    // address of the request buffer of abi.RequestBytes bytes
-	stack  [4]uint64 // arguments and result of the call under way
+	buffer uint64       // address of the request buffer
+	large  bool         // it is not the one of abi.RequestBytes bytes
+	stack  [4]uint64    // arguments and result of the call under way
+	asked  abi.Request  // the exchange under way
+	said   abi.Response // likewise; its slices are the guest's memory
+}
+
+// An export is a function of the guest. Its name is kept here because the names
+// inside a module are usually stripped.
+type export struct {
+	function api.Function
+	name     string
 }
 
 // exports looks the functions of the module up, checks its version and asks for
 // its request buffer.
 func (g *guest) exports() error {
-	var version api.Function
-	for name, f := range map[string]*api.Function{
+	var version export
+	for name, f := range map[string]*export{
 		abi.ExportVersion:       &version,
 		abi.ExportAnswer:        &g.answer,
 		abi.ExportServe:         &g.serve,
@@ -75,7 +85,7 @@ func (g *guest) exports() error {
 		abi.ExportRequestBuffer: &g.requestBuffer,
 		abi.ExportLastError:     &g.lastMessage,
 	} {
-		if *f = g.module.ExportedFunction(name); *f == nil {
+		if *f = (export{g.module.ExportedFunction(name), name}); f.function == nil {
 			return fmt.Errorf("guest has no export %q", name)
 		}
 	}
@@ -89,27 +99,26 @@ func (g *guest) exports() error {
 	if uint32(v) != abi.Version {
 		return &VersionError{Guest: uint32(v), Host: abi.Version}
 	}
-	g.buffer, err = g.call(g.requestBuffer, abi.RequestBytes)
-	return err
+	return g.askBuffer(abi.RequestBytes)
 }
 
 // call calls f and returns its result. It allocates nothing.
-func (g *guest) call(f api.Function, args ...uint64) (uint64, error) {
+func (g *guest) call(f export, args ...uint64) (uint64, error) {
 	copy(g.stack[:], args)
-	if err := f.CallWithStack(context.Background(), g.stack[:]); err != nil {
+	if err := f.function.CallWithStack(context.Background(), g.stack[:]); err != nil {
 		return 0, g.trap(f, err)
 	}
 	return g.stack[0], nil
 }
 
 // trap returns the TrapError of a call of f that failed with err.
-func (g *guest) trap(f api.Function, err error) error {
-	return &TrapError{Call: f.Definition().Name(), Err: err, Stderr: g.stderr.String()}
+func (g *guest) trap(f export, err error) error {
+	return &TrapError{Call: f.name, Err: err, Stderr: g.stderr.String()}
 }
 
 // view returns the bytes at result, an address and a length as the guest gives
 // them. They are the guest's own, valid until its next call.
-func (g *guest) view(f api.Function, result uint64) ([]byte, error) {
+func (g *guest) view(f export, result uint64) ([]byte, error) {
 	address, length := uint32(result>>32), uint32(result)
 	b, ok := g.memory.Read(address, length)
 	if !ok {
@@ -119,16 +128,29 @@ func (g *guest) view(f api.Function, result uint64) ([]byte, error) {
 }
 
 // room returns n bytes of the request buffer to write to. f is the call that
-// they are for.
-func (g *guest) room(f api.Function, n int) ([]byte, error) {
-	address := g.buffer
-	if n > abi.RequestBytes {
-		var err error
-		if address, err = g.call(g.requestBuffer, uint64(n)); err != nil {
+// they are for. The buffer of abi.RequestBytes bytes need not be asked for
+// again, unless there was a larger one since.
+func (g *guest) room(f export, n int) ([]byte, error) {
+	if n > abi.RequestBytes || g.large {
+		if err := g.askBuffer(n); err != nil {
 			return nil, err
 		}
 	}
-	return g.view(f, address<<32|uint64(n))
+	return g.view(f, g.buffer<<32|uint64(n))
+}
+
+// askBuffer asks the guest for a request buffer of n bytes or more.
+func (g *guest) askBuffer(n int) error {
+	address, err := g.call(g.requestBuffer, uint64(max(n, abi.RequestBytes)))
+	if err != nil {
+		return err
+	}
+	if address == 0 {
+		g.large = true // whatever it was, it is not to be relied on
+		return &RefusalError{Call: abi.ExportRequestBuffer, Text: fmt.Sprintf("no room for %d bytes", n)}
+	}
+	g.buffer, g.large = address, n > abi.RequestBytes
+	return nil
 }
 
 // appendAnswer appends the answer to query to dst.
@@ -148,12 +170,13 @@ func (g *guest) appendAnswer(dst, query []byte, now int64, gate core.Gate) ([]by
 
 // exchange serves one HTTP exchange.
 func (g *guest) exchange(req *core.Request, resp *core.Response) error {
-	size := requestSize(req)
+	requestFrame(&g.asked, req)
+	size := abi.RequestSize(&g.asked)
 	b, err := g.room(g.serve, size)
 	if err != nil {
 		return err
 	}
-	putRequest(b, req)
+	abi.AppendRequest(b[:0], &g.asked)
 	result, err := g.call(g.serve, uint64(size))
 	if err != nil {
 		return err
@@ -162,14 +185,18 @@ func (g *guest) exchange(req *core.Request, resp *core.Response) error {
 	if err != nil {
 		return err
 	}
-	if err := readResponse(frame, resp); err != nil {
+	if err := abi.ParseResponse(frame, &g.said); err != nil {
 		return g.trap(g.serve, err)
 	}
+	if s := g.said.Status; s < 200 || s > 599 {
+		return g.trap(g.serve, fmt.Errorf("status %d is not that of a response", s))
+	}
+	copyResponse(resp, &g.said)
 	return nil
 }
 
-// open gives the guest the objects of a generation and then its manifest.
-func (g *guest) open(generation *Generation) error {
+// open gives the guest the objects of a generation and then its manifest frame.
+func (g *guest) open(generation *Generation, manifest []byte) error {
 	image, err := g.copyIn(generation.Image)
 	if err != nil {
 		return err
@@ -181,7 +208,7 @@ func (g *guest) open(generation *Generation) error {
 	if err := g.refusable(g.load, image, uint64(len(generation.Image)), filter, uint64(len(generation.Filter))); err != nil {
 		return err
 	}
-	return g.renew(manifestFrame(coreManifest(generation)))
+	return g.renew(manifest)
 }
 
 // copyIn copies b into a buffer of the guest and returns its address.
@@ -211,7 +238,7 @@ func (g *guest) renew(frame []byte) error {
 
 // refusable calls f, whose result is a status, and returns a RefusalError with
 // the guest's last message if the status is not 0.
-func (g *guest) refusable(f api.Function, args ...uint64) error {
+func (g *guest) refusable(f export, args ...uint64) error {
 	status, err := g.call(f, args...)
 	if err != nil || uint32(status) == 0 {
 		return err
@@ -224,7 +251,7 @@ func (g *guest) refusable(f api.Function, args ...uint64) error {
 	if err != nil {
 		return err
 	}
-	return &RefusalError{Call: f.Definition().Name(), Text: string(text)}
+	return &RefusalError{Call: f.name, Text: string(text)}
 }
 
 // A tail is a writer that keeps the first stderrMax bytes since it was made:

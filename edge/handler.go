@@ -19,11 +19,8 @@ import (
 
 const (
 	// messageMax is the largest DNS message (RFC 1035 4.2.2), and the largest
-	// body of every path but checkPath.
+	// body that the core reads.
 	messageMax = 65535
-	// checkMax is the largest body of checkPath: room for the 1 000 prefixes
-	// that one request may ask about, at the length of the longest.
-	checkMax = 1 << 18
 	// keepMax is the largest buffer that is kept for the next request.
 	keepMax = 1 << 17
 )
@@ -75,23 +72,20 @@ type sent struct {
 
 func (h *Handler) route(w http.ResponseWriter, r *http.Request, gate core.Gate, target, path string) sent {
 	switch {
-	case path == healthPath:
-		return plain(w, r, http.StatusOK, "ok\n")
-	case path == readyPath:
-		return h.ready(w, r)
+	case path == readyPath && h.draining.Load():
+		return fail(w, r, http.StatusServiceUnavailable, "stopping")
 	case path == metricsPath && h.Public && h.Metrics != nil:
 		h.Metrics.ServeHTTP(w, r)
 		return sent{status: http.StatusOK, rcode: -1}
 	}
 	x := exchanges.Get().(*exchange)
 	defer x.release()
-	if err := x.read(r, target, path, gate, h.now()); err != nil {
-		return plain(w, r, readStatus(err), "the request's body did not arrive\n")
+	if err := x.read(r, target, gate, h.now()); err != nil {
+		return fail(w, r, readStatus(err), "the body did not arrive")
 	}
 	generation, err := h.serve(r, x)
 	if err != nil {
-		w.Header()["Retry-After"] = []string{"1"}
-		return plain(w, r, http.StatusServiceUnavailable, "no answer from the engine, try again\n")
+		return fail(w, r, http.StatusServiceUnavailable, "no answer, try again")
 	}
 	return x.write(w, r, generation)
 }
@@ -139,28 +133,18 @@ func (h *Handler) done(r *http.Request, path string, s sent, start time.Time) {
 		slog.Int("bytes", s.bytes), slog.Duration("took", took), slog.String("proto", r.Proto))
 }
 
-// ready says whether this edge should be asked: it has a snapshot, that has not
-// expired, and it is not about to stop.
-func (h *Handler) ready(w http.ResponseWriter, r *http.Request) sent {
-	g := h.Engine.Current()
-	switch {
-	case h.draining.Load():
-		return plain(w, r, http.StatusServiceUnavailable, "stopping\n")
-	case g == nil:
-		return plain(w, r, http.StatusServiceUnavailable, "no snapshot yet\n")
-	case h.now().Unix() >= g.Manifest.Expires:
-		return plain(w, r, http.StatusServiceUnavailable, "snapshot has expired\n")
-	}
-	return plain(w, r, http.StatusOK, "ready\n")
-}
-
-// plain sends a text of the host's own.
-func plain(w http.ResponseWriter, r *http.Request, status int, text string) sent {
+// fail sends an error of the host's own, in the form of the core's.
+func fail(w http.ResponseWriter, r *http.Request, status int, message string) sent {
+	text := `{"error":"` + message + "\"}\n"
 	header := w.Header()
-	header["Content-Type"] = []string{"text/plain; charset=utf-8"}
+	header["Content-Type"] = []string{"application/json"}
+	header["Access-Control-Allow-Origin"] = []string{"*"}
 	header["X-Content-Type-Options"] = []string{"nosniff"}
 	header["Cache-Control"] = []string{"no-store"}
 	header["Content-Length"] = []string{strconv.Itoa(len(text))}
+	if status == http.StatusServiceUnavailable {
+		header["Retry-After"] = []string{"1"}
+	}
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
 		io.WriteString(w, text) // a client that is gone needs no answer
@@ -177,7 +161,7 @@ func readStatus(err error) int {
 }
 
 // read takes r apart into x.req.
-func (x *exchange) read(r *http.Request, target, path string, gate core.Gate, now time.Time) error {
+func (x *exchange) read(r *http.Request, target string, gate core.Gate, now time.Time) error {
 	x.text = x.text[:0]
 	x.req = core.Request{Now: now.Unix(), Gate: gate}
 	values := [...]string{r.Method, target, field(r, "Accept"), field(r, "Content-Type"), field(r, "If-None-Match")}
@@ -189,7 +173,7 @@ func (x *exchange) read(r *http.Request, target, path string, gate core.Gate, no
 		n := len(values[i])
 		*part, text = text[:n:n], text[n:]
 	}
-	return x.readBody(r, bodyMax(path)+1)
+	return x.readBody(r, messageMax+1)
 }
 
 // field returns the values of a header field, joined as RFC 9110 5.3 has it.
@@ -199,13 +183,6 @@ func field(r *http.Request, name string) string {
 		return values[0]
 	}
 	return strings.Join(values, ", ")
-}
-
-func bodyMax(path string) int {
-	if path == checkPath {
-		return checkMax
-	}
-	return messageMax
 }
 
 // readBody reads at most limit bytes: one more than the core allows, so that

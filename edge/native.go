@@ -13,6 +13,7 @@ import (
 // A NativeEngine runs the core as a part of this program, without a guest. It
 // is what the guest is compared with, in answers and in speed.
 type NativeEngine struct {
+	host    string     // name under which clients reach this edge
 	loading sync.Mutex // one Load or Renew at a time
 	current atomic.Pointer[native]
 }
@@ -25,9 +26,10 @@ type native struct {
 }
 
 // NewNativeEngine returns an engine that answers "not ready" until its first
-// Load.
-func NewNativeEngine() *NativeEngine {
-	e := new(NativeEngine)
+// Load. The host is the name under which clients reach this edge
+// (core.Manifest); it may be empty.
+func NewNativeEngine(host string) *NativeEngine {
+	e := &NativeEngine{host: host}
 	e.current.Store(&native{core: core.New(nil, core.Manifest{})})
 	return e
 }
@@ -43,7 +45,7 @@ func (e *NativeEngine) Load(_ context.Context, g *Generation) error {
 	if err != nil {
 		return fmt.Errorf("load serial %d: %w", g.Manifest.Serial, err)
 	}
-	e.current.Store(&native{g, s, core.New(s, coreManifest(g))})
+	e.current.Store(&native{g, s, core.New(s, coreManifest(g, e.host))})
 	return nil
 }
 
@@ -59,7 +61,7 @@ func (e *NativeEngine) Renew(_ context.Context, g *Generation) error {
 	if err != nil {
 		return err
 	}
-	e.current.Store(&native{g, old.snapshot, core.New(old.snapshot, coreManifest(g))})
+	e.current.Store(&native{g, old.snapshot, core.New(old.snapshot, coreManifest(g, e.host))})
 	return nil
 }
 

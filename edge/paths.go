@@ -1,7 +1,7 @@
 package edge
 
 // Paths that the host itself knows. Which of them exist, and what they answer,
-// is the core's business, except for the last three.
+// is the core's business, except for the last.
 const (
 	queryPath   = "/dns-query"
 	resolvePath = "/resolve"

@@ -15,7 +15,7 @@ import (
 const (
 	headerTimeout = 5 * time.Second
 	readTimeout   = 10 * time.Second
-	writeTimeout  = 10 * time.Second
+	writeTimeout  = 20 * time.Second // from the header on, so that a body that came too late is answered
 	idleTimeout   = 2 * time.Minute  // mail filters keep their connections
 	stopTimeout   = 10 * time.Second // for requests under way when the edge stops
 	headerMax     = 128 << 10        // room for a target of messageMax bytes in base64url, which the core answers with 414

@@ -23,6 +23,7 @@ const guestPagesMax = 8192
 type WasmOptions struct {
 	CacheDir  string      // folder of compiled code; empty compiles at every start (about 1 s)
 	Instances int         // how many calls run at once; 0 is GOMAXPROCS
+	Host      string      // the name under which clients reach this edge (core.Manifest); may be empty
 	OnTrap    func(error) // told of each guest that trapped; may be nil; must not block
 }
 
@@ -96,12 +97,17 @@ func (e *WasmEngine) instantiate(ctx context.Context, generation *Generation) (*
 	}
 	g := &guest{module: module, stderr: stderr}
 	if err = g.exports(); err == nil && generation != nil {
-		err = g.open(generation)
+		err = g.open(generation, e.manifestFrame(generation))
 	}
 	if err != nil {
 		return nil, errors.Join(err, module.Close(ctx))
 	}
 	return g, nil
+}
+
+// manifestFrame returns what a guest gets of the manifest of g.
+func (e *WasmEngine) manifestFrame(g *Generation) []byte {
+	return manifestFrame(coreManifest(g, e.options.Host))
 }
 
 // Load implements Engine. A generation that the guest refuses is a
@@ -328,7 +334,7 @@ func (c *crew) take(ctx context.Context) (*slot, error) {
 // microseconds, so that no two calls see two manifests. If the first guest
 // refuses, nothing has changed; one that fails later is replaced.
 func (c *crew) renew(ctx context.Context, g *Generation) error {
-	frame := manifestFrame(coreManifest(g))
+	frame := c.engine.manifestFrame(g)
 	held, err := c.takeAll(ctx)
 	if err == nil {
 		err = c.renewAll(held, frame)
