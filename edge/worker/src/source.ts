@@ -62,7 +62,7 @@ export class URLSource implements Source {
   async #get(name: string, max: number): Promise<Uint8Array> {
     let response: Response;
     try {
-      response = await fetch(this.#base + name, { redirect: "error", signal: AbortSignal.timeout(10_000) });
+      response = await fetch(this.#base + name, { redirect: "manual", signal: AbortSignal.timeout(10_000) });
     } catch (cause) {
       throw new Refused("unavailable", `${name}: ${String(cause)}`);
     }
