@@ -5,6 +5,7 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+	"sort"
 
 	"ucedge/origin/routes"
 	"ucedge/snapshot"
@@ -118,13 +119,29 @@ func compareBool(a, b bool) int {
 	return 1
 }
 
+// search returns the place of the first abuser at or after a key.
+func (f *family) search(key uint64) int {
+	return sort.Search(len(f.abusers), func(i int) bool { return f.abusers[i].key >= key })
+}
+
 // find returns the abuser of a key.
 func (f *family) find(key uint64) (*abuser, bool) {
-	i, ok := slices.BinarySearchFunc(f.abusers, key, func(a abuser, k uint64) int { return cmp.Compare(a.key, k) })
-	if !ok {
+	i := f.search(key)
+	if i == len(f.abusers) || f.abusers[i].key != key {
 		return nil, false
 	}
 	return &f.abusers[i], true
+}
+
+// ownNet returns the own allocation around a key, or nil if none was judged.
+func (f *family) ownNet(key uint64) *ownNet {
+	shift := ownShift(f.v6)
+	want := key >> shift << shift
+	i := sort.Search(len(f.own), func(i int) bool { return f.own[i].key >= want })
+	if i == len(f.own) || f.own[i].key != want {
+		return nil
+	}
+	return &f.own[i]
 }
 
 // addManual adds the manual listings in force.

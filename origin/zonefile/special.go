@@ -219,14 +219,16 @@ func (p *parser) datasetLevel(name string, subzones []string) (snapshot.Level, e
 	if len(subzones) == 0 {
 		return 0, fmt.Errorf("no subzone")
 	}
+	for _, sub := range subzones {
+		if sub != "@" && (!validName(sub) || !validName(p.suffix(sub))) {
+			return 0, fmt.Errorf("invalid domain name")
+		}
+	}
 	if l, ok := strings.CutPrefix(name, "level"); ok && len(l) == 1 && '1' <= l[0] && l[0] <= '3' {
 		return snapshot.Level(l[0] - '0'), nil
 	}
 	level := snapshot.Combined
 	for _, sub := range subzones {
-		if sub != "@" && !validName(sub) {
-			return 0, fmt.Errorf("invalid domain name")
-		}
 		l, ok := p.subzoneLevel(sub)
 		switch {
 		case !ok:

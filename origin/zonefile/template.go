@@ -188,10 +188,7 @@ func standsAlone(text string, start, end int) bool {
 	if start > 0 && addressByte(text[start-1]) {
 		return false
 	}
-	rest := text[end:]
-	if strings.HasPrefix(rest, ".") {
-		rest = rest[1:]
-	}
+	rest := strings.TrimPrefix(text[end:], ".")
 	return rest == "" || !addressByte(rest[0])
 }
 

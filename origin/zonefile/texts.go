@@ -19,8 +19,9 @@ type texts struct {
 	templates map[uint32]string // by value, the link recognised
 }
 
-// newTexts settles the zone's code, link, text and test text.
-func newTexts(p *parser, zone *snapshot.Zone, sets []*dataset, lists ...[]entry) *texts {
+// newTexts settles the zone's code, link, text and test text. Link and text of
+// a level without a zone of its own are those of shared, if that is not nil.
+func newTexts(p *parser, zone, shared *snapshot.Zone, sets []*dataset, lists ...[]entry) *texts {
 	t := &texts{p: p, zone: zone, uses: make([]int, len(p.values.list)), templates: map[uint32]string{}}
 	for _, list := range lists {
 		for _, e := range list {
@@ -30,11 +31,13 @@ func newTexts(p *parser, zone *snapshot.Zone, sets []*dataset, lists ...[]entry)
 		}
 	}
 	zone.Code = t.commonCode(sets)
-	if url := t.commonURL(sets); url != "" {
+	if shared != nil {
+		zone.URL, zone.Text = shared.URL, shared.Text
+	} else if url := t.commonURL(sets); url != "" {
 		zone.URL = url
 	}
 	for _, s := range slices.Backward(sets) {
-		if s.first == noValue {
+		if s.first == noValue || shared != nil {
 			continue
 		}
 		if text := t.template(s.first); text != "" {

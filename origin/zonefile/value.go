@@ -111,38 +111,62 @@ func (v value) template() string {
 	return v.expand(v.text, v.text)
 }
 
+// maxText is the length to which Parse cuts a text whose $ words make it grow
+// without bound, an address counted as one byte. Answers carry far less.
+const maxText = 2048
+
 // expand replaces the $ words of text: $$ is a dollar sign, $0 to $9 are the
 // dataset's words, $= is the raw text of the entry ("$" is the address), and a
 // $ alone is the address.
 func (v value) expand(text, entry string) string {
-	var out strings.Builder
-	for {
+	out := bounded{room: maxText}
+	for out.room > 0 {
 		i := strings.IndexByte(text, '$')
 		if i < 0 {
-			escape(&out, text)
-			return out.String()
+			out.literal(text)
+			break
 		}
-		escape(&out, text[:i])
+		out.literal(text[:i])
 		text = text[i+1:]
 		switch {
 		case strings.HasPrefix(text, "$"):
-			out.WriteByte('$')
+			out.literal("$")
 			text = text[1:]
 		case strings.HasPrefix(text, "="):
 			if entry == "$" {
-				out.WriteString("{ip}")
+				out.address()
 			} else {
-				escape(&out, entry)
+				out.literal(entry)
 			}
 			text = text[1:]
 		case len(text) > 0 && text[0]-'0' <= 9 && v.word(text[0]) != "":
-			escape(&out, v.word(text[0]))
+			out.literal(v.word(text[0]))
 			text = text[1:]
 		case len(text) > 0 && text[0]-'0' <= 9:
-			out.WriteByte('$')
+			out.literal("$")
 		default:
-			out.WriteString("{ip}")
+			out.address()
 		}
+	}
+	return out.String()
+}
+
+// A bounded builds a template that stands for at most room bytes.
+type bounded struct {
+	strings.Builder
+	room int
+}
+
+func (b *bounded) literal(text string) {
+	text = text[:min(len(text), b.room)]
+	b.room -= len(text)
+	escape(&b.Builder, text)
+}
+
+func (b *bounded) address() {
+	if b.room > 0 {
+		b.room--
+		b.WriteString("{ip}")
 	}
 }
 
