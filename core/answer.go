@@ -318,12 +318,12 @@ func (a *answer) opt() {
 		length := len(a.buf) - a.start + optionHead
 		pad := (padBlockBytes - length%padBlockBytes) % padBlockBytes
 		a.option(optionPadding, pad)
-		for range pad {
-			a.buf = append(a.buf, 0)
-		}
+		a.buf = append(a.buf, padding[:pad]...)
 	}
 	a.setLength(at)
 }
+
+var padding [padBlockBytes]byte
 
 // option writes the head of an EDNS option.
 func (a *answer) option(code uint16, length int) {
