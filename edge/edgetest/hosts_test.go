@@ -134,16 +134,13 @@ func client(t *testing.T, set func(*http.Protocols)) *http.Client {
 
 func http1(p *http.Protocols) { p.SetHTTP1(true) }
 func http2(p *http.Protocols) { p.SetHTTP2(true) }
-func h2c(p *http.Protocols)   { p.SetUnencryptedHTTP2(true) }
 
 func TestGoHost(t *testing.T) {
 	for name, newEngine := range engines {
 		t.Run(name, func(t *testing.T) {
 			at := startEdge(t, newEngine(t), edgetest.Ready, time.Now().Unix())
 			t.Run("h1", func(t *testing.T) { edgetest.Run(t, client(t, http1), "http://"+at.HTTP) })
-			t.Run("h1 tls", func(t *testing.T) { edgetest.Run(t, client(t, http1), "https://"+at.HTTPS) })
 			t.Run("h2 tls", func(t *testing.T) { edgetest.Run(t, client(t, http2), "https://"+at.HTTPS) })
-			t.Run("h2c", func(t *testing.T) { edgetest.Run(t, client(t, h2c), "http://"+at.HTTP) })
 			t.Run("udp", func(t *testing.T) { edgetest.RunDNS(t, "udp", at.DNS) })
 			t.Run("tcp", func(t *testing.T) { edgetest.RunDNS(t, "tcp", at.DNS) })
 		})
