@@ -24,7 +24,11 @@ func (s *suite) swap() error {
 		return nil
 	}
 	now := time.Now().Unix()
-	if err := writeObjects(s.dir, changing(now), now); err != nil {
+	o, err := encode(changing(now))
+	if err != nil {
+		return err
+	}
+	if err := writeObjects(s.dir, o, now); err != nil {
 		return err
 	}
 	p, err := s.startPeer("wazero")
