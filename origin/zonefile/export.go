@@ -213,8 +213,8 @@ func (e *exporter) raw(template string, l snapshot.Listing) string {
 	const address = "\x00"
 	l.ASName = e.fitName(template, l)
 	text := Expand(template, l, e.speaks, address)
-	if strings.ContainsAny(strings.ReplaceAll(text, address, ""), "\x00\n") && e.err == nil {
-		e.err = fmt.Errorf("text %q of %s cannot stand in a zone file", text, l.Prefix)
+	if !writable(text) && e.err == nil {
+		e.err = fmt.Errorf("text %q of %s cannot stand in a zone file", template, l.Prefix)
 	}
 	text = strings.ReplaceAll(text, "$", "$$")
 	text = strings.ReplaceAll(text, address, "$")
@@ -222,6 +222,18 @@ func (e *exporter) raw(template string, l snapshot.Listing) string {
 		text = "=" + text
 	}
 	return text
+}
+
+// writable reports whether a line can hold a text, in which a zero byte stands
+// for the address. It has to be one line, and no digit, dollar or equals sign
+// may follow the address: rbldnsd would take both for one word.
+func writable(text string) bool {
+	for i, c := range []byte(text) {
+		if c == '\n' || c == 0 && i+1 < len(text) && strings.IndexByte("0123456789$=\x00", text[i+1]) >= 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // fitName returns the AS name cut so that the longest address fits into the

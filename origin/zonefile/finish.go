@@ -12,7 +12,7 @@ import (
 
 // finish turns what was collected into a Result.
 func (p *parser) finish() (*Result, error) {
-	if p.opts.Zone.Suffix != "" && !validName(p.opts.Zone.Suffix) {
+	if z := p.zone.Suffix; z != "" && (!validName(z) || len(z) > snapshot.NameMax) {
 		return nil, fmt.Errorf("invalid zone suffix %q", p.opts.Zone.Suffix)
 	}
 	if !p.combined && (p.opts.Zone.Level < snapshot.Address || p.opts.Zone.Level > snapshot.System) {

@@ -148,14 +148,13 @@ func (p *parser) takeLine(b []byte) {
 	if len(b) == 0 {
 		return
 	}
+	special := b[0] == '$' || len(b) > 1 && b[1] == '$' && (b[0] == '#' || b[0] == ';' || b[0] == ':')
 	switch {
-	case b[0] == '$':
-		p.special(b[1:])
-	case len(b) > 1 && b[1] == '$' && (b[0] == '#' || b[0] == ';' || b[0] == ':'):
-		p.special(b[2:])
-	case b[0] == '#' || b[0] == ';' || p.ignored:
+	case !special && (b[0] == '#' || b[0] == ';' || p.ignored):
 	case bytes.IndexByte(b, 0) >= 0:
 		p.problem("line with a zero byte")
+	case special:
+		p.special(b[bytes.IndexByte(b, '$')+1:])
 	case p.set == nil:
 		p.problem("entry in front of the first $DATASET")
 	case b[0] == ':' && (len(b) == 1 || b[1] != ':'):

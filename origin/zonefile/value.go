@@ -2,6 +2,8 @@ package zonefile
 
 import (
 	"strings"
+
+	"ucedge/snapshot"
 )
 
 // defaultCode is the A record of entries that nothing else is said of.
@@ -111,16 +113,12 @@ func (v value) template() string {
 	return v.expand(v.text, v.text)
 }
 
-// maxText is the length to which Parse cuts a text whose $ words make it grow
-// without bound, an address counted as one byte. Answers carry far less.
-const maxText = 2048
-
 // expand replaces the $ words of text: $$ is a dollar sign, $0 to $9 are the
 // dataset's words, $= is the raw text of the entry ("$" is the address), and a
 // $ alone is the address.
 func (v value) expand(text, entry string) string {
-	out := bounded{room: maxText}
-	for out.room > 0 {
+	var out bounded
+	for !out.full {
 		i := strings.IndexByte(text, '$')
 		if i < 0 {
 			out.literal(text)
@@ -151,22 +149,29 @@ func (v value) expand(text, entry string) string {
 	return out.String()
 }
 
-// A bounded builds a template that stands for at most room bytes.
+// A bounded builds a template of at most snapshot.TemplateMax bytes, so that
+// $ words that repeat each other cannot grow without end. What is past that is
+// cut; answers carry far less.
 type bounded struct {
 	strings.Builder
-	room int
+	full bool
 }
 
 func (b *bounded) literal(text string) {
-	text = text[:min(len(text), b.room)]
-	b.room -= len(text)
-	escape(&b.Builder, text)
+	for i := 0; i < len(text) && !b.full; i++ {
+		if text[i] == '{' || text[i] == '}' {
+			b.add(text[i:i+1] + text[i:i+1])
+		} else {
+			b.add(text[i : i+1])
+		}
+	}
 }
 
-func (b *bounded) address() {
-	if b.room > 0 {
-		b.room--
-		b.WriteString("{ip}")
+func (b *bounded) address() { b.add("{ip}") }
+
+func (b *bounded) add(piece string) {
+	if b.full = b.full || b.Len()+len(piece) > snapshot.TemplateMax; !b.full {
+		b.WriteString(piece)
 	}
 }
 

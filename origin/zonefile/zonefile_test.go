@@ -68,8 +68,8 @@ func TestLongLines(t *testing.T) {
 func TestGrowingTexts(t *testing.T) {
 	text := "$1 " + strings.Repeat("one", 2000) + "\n$= " + strings.Repeat("$1$=", 2000) + "\n:2:" + strings.Repeat("$=$1", 2000) + "\n9.1.1.1\n"
 	r := mustParse(t, Options{Zone: snapshot.Zone{Level: snapshot.Address}}, text)
-	if got := len(r.Zones[0].Text); got != maxText {
-		t.Errorf("text of %d bytes, want %d", got, maxText)
+	if got := len(r.Zones[0].Text); got != snapshot.TemplateMax {
+		t.Errorf("text of %d bytes, want %d", got, snapshot.TemplateMax)
 	}
 }
 
@@ -218,9 +218,12 @@ $DATASET ip4trie:level3 @
 }
 
 func TestExportErrors(t *testing.T) {
-	listings := []snapshot.Listing{{Level: snapshot.Address, Prefix: netip.MustParsePrefix("9.1.1.1/32"), Facts: snapshot.Facts{Text: "two\nlines"}}}
-	if _, err := Export(io.Discard, snapshot.Zone{Level: snapshot.Address}, 0, listings); err == nil {
-		t.Error("Export took a text of two lines")
+	listings := []snapshot.Listing{{Level: snapshot.Address, Prefix: netip.MustParsePrefix("9.1.1.1/32")}}
+	for _, text := range []string{"two\nlines", "{ip}{ip}", "{ip}0", "{ip}$", "{ip}="} {
+		listings[0].Text = text
+		if _, err := Export(io.Discard, snapshot.Zone{Level: snapshot.Address}, 0, listings); err == nil {
+			t.Errorf("Export took the text %q", text)
+		}
 	}
 	listings[0].Text = ""
 	if _, err := Export(brokenWriter{}, snapshot.Zone{Level: snapshot.Address}, 0, listings); err == nil {
@@ -295,6 +298,9 @@ func survives(t *testing.T, o Options, text []byte) {
 		var file bytes.Buffer
 		kind, err := Export(&file, z, r.Serial, r.Listings)
 		if err != nil {
+			if bytes.Contains(text, []byte("$=")) && strings.HasSuffix(err.Error(), "cannot stand in a zone file") {
+				continue // the base template can put an address where no line can
+			}
 			t.Fatalf("export: %v", err)
 		}
 		o := Options{Zone: snapshot.Zone{Suffix: z.Suffix, Level: z.Level}, Kind: kind, AllowSpecialUse: o.AllowSpecialUse}
