@@ -21,7 +21,7 @@ const (
 	Removed        DecisionKind = "removal"         // Prefix: express removal of one address
 	RemovalRefused DecisionKind = "removal-refused" // Prefix
 	ManualListed   DecisionKind = "manual-listing"  // Prefix, Until
-	Purged         DecisionKind = "purge"           // Reporter: its reports seen up to At no longer count
+	Purged         DecisionKind = "purge"           // Reporter: its word alone no longer lists what it saw up to At
 	Released       DecisionKind = "release"         // Reporter: what waited past its budget counts, up to At
 	KeyCreated     DecisionKind = "key-created"     // Subject: the key's id
 	KeyRevoked     DecisionKind = "key-revoked"     // Subject: the key's id

@@ -31,6 +31,7 @@ func Run(t *testing.T, open func(t *testing.T, name string) ledger.Ledger) {
 		{"order does not depend on arrival", orderOfArrival},
 		{"window", window},
 		{"purge", purge},
+		{"waiting", waiting},
 		{"reports", reports},
 		{"events", events},
 		{"audit", audit},
@@ -217,23 +218,47 @@ func window(t *testing.T, open func(string) ledger.Ledger) {
 	equal(t, "everything", impacts(t, l, -1, ledger.MaxTime), sent)
 }
 
+// purge: history stays whole; the purge is one more event.
 func purge(t *testing.T, open func(string) ledger.Ledger) {
 	l := open("a")
-	a1, a2 := about("192.0.2.1", start, "a", ""), about("192.0.2.2", start+10, "a", "")
-	b := about("192.0.2.1", start, "b", "")
-	appendReports(t, l, a1, a2, b)
-	must(t, l.AppendDecisions(context.Background(), []ledger.Decision{
-		{At: start + 9, Kind: ledger.Purged, Reporter: "a", Actor: "op"},
-		{At: start + 9, Kind: ledger.Purged, Reporter: "never heard of", Actor: "op"},
-	}))
-	equal(t, "as it was before the purge", impacts(t, l, 0, start+8), []report.Report{a1, b})
-	equal(t, "since the purge", impacts(t, l, 0, start+9), []report.Report{b})
-	equal(t, "what was seen after it counts", impacts(t, l, 0, start+10), []report.Report{b, a2})
-	equal(t, "a late report from before it does not", appendReports(t, l, about("192.0.2.3", start+9, "a", "")), ledger.Receipt{Accepted: 1})
-	equal(t, "after the late report", impacts(t, l, 0, start+10), []report.Report{b, a2})
-	found, err := l.Reports(context.Background(), netip.MustParsePrefix("192.0.2.1/32"), 0, start+10)
+	a, b := about("192.0.2.1", start, "a", ""), about("192.0.2.1", start, "b", "")
+	appendReports(t, l, a, b)
+	purged := ledger.Decision{At: start + 9, Kind: ledger.Purged, Reporter: "a", Actor: "op"}
+	must(t, l.AppendDecisions(context.Background(), []ledger.Decision{purged}))
+	equal(t, "impacts", impacts(t, l, 0, start+9), []report.Report{a, b})
+	for until, want := range map[int64][]ledger.Decision{start + 8: {}, start + 9: {purged}} {
+		found, err := l.Events(context.Background(), until, ledger.Purged)
+		must(t, err)
+		equal(t, "purges", append([]ledger.Decision{}, numbered(t, found)...), want)
+	}
+}
+
+// waiting: reports past the budget count from the moment of a release on, and
+// only those that were seen until then.
+func waiting(t *testing.T, open func(string) ledger.Ledger) {
+	l, ctx := open("a"), context.Background()
+	counts := about("192.0.2.1", start, "a", "1")
+	early, late, other := about("192.0.2.2", start, "a", "2"), about("192.0.2.3", start+5, "a", "3"), about("192.0.2.4", start, "b", "4")
+	appendReports(t, l, counts)
+	receipt, err := l.HoldReports(ctx, []report.Report{early, late, other, counts})
 	must(t, err)
-	equal(t, "history is whole", found, []report.Report{a1, b})
+	equal(t, "receipt", receipt, ledger.Receipt{Accepted: 3, Duplicates: 1})
+	equal(t, "waiting reports are known", appendReports(t, l, early), ledger.Receipt{Duplicates: 1})
+	equal(t, "impacts", impacts(t, l, 0, start+9), withoutEvidence(counts))
+	must(t, l.AppendDecisions(ctx, []ledger.Decision{{At: start + 4, Kind: ledger.Released, Reporter: "a", Actor: "op"}}))
+	equal(t, "before the release", impacts(t, l, 0, start+3), withoutEvidence(counts))
+	equal(t, "after it", impacts(t, l, 0, start+9), withoutEvidence(counts, early))
+	for until, want := range map[int64]map[string]int{start + 3: {"a": 1, "b": 1}, start + 9: {"a": 1, "b": 1}, start + 4: {"b": 1}} {
+		found, err := l.Waiting(ctx, 0, until)
+		must(t, err)
+		equal(t, fmt.Sprintf("waiting at %d", until-start), found, want)
+	}
+	found, err := l.Reports(ctx, netip.MustParsePrefix("192.0.2.0/24"), 0, start+9)
+	must(t, err)
+	equal(t, "reports", found, []report.Report{counts, early, late, other})
+	_, err = l.Compact(ctx, start-1)
+	must(t, err)
+	equal(t, "still waiting when compacted", impacts(t, l, 0, start+9), withoutEvidence(counts, early))
 }
 
 func reports(t *testing.T, open func(string) ledger.Ledger) {
