@@ -91,6 +91,7 @@ type Syncer struct {
 
 	busy     sync.Mutex // one attempt at a time
 	accepted accepted
+	keptText manifest.Hash            // text hash of the manifest in the state folder, if it is known
 	unkept   map[manifest.Hash][]byte // wire bytes that are not yet in the state folder, by wire hash
 
 	mu     sync.Mutex
@@ -255,6 +256,7 @@ func (s *Syncer) Restore(ctx context.Context) error {
 	if err := s.load(ctx, g, nil); err != nil {
 		return err
 	}
+	s.keptText = m.TextHash()
 	s.log().Info("snapshot restored", "list", m.List, "serial", m.Serial, "built", m.Built)
 	return nil
 }

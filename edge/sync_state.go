@@ -25,8 +25,9 @@ const (
 // acceptedMax is a bound on the bytes of the file acceptedName.
 const acceptedMax = 128
 
-// keep brings the state folder up to g: objects first, then the manifest, then
-// the highest serial. A failure is noted and counted, and tried again with
+// keep brings the state folder up to g: the highest serial first, so that not
+// even a full disk lets an older one in later, then objects, then the
+// manifest. A failure is noted and counted, and tried again with
 // the next attempt; the folder then still holds the snapshot before, whole.
 func (s *Syncer) keep(g *Generation) {
 	if s.State == "" {
@@ -46,10 +47,15 @@ func (s *Syncer) keep(g *Generation) {
 }
 
 func (s *Syncer) tryKeep(g *Generation) error {
-	if readAccepted(s.State) == s.accepted && s.accepted.text == g.Manifest.TextHash() && len(s.unkept) == 0 {
+	text := g.Manifest.TextHash()
+	if text == s.keptText {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Join(s.State, manifest.StorePrefix), 0o755); err != nil {
+		return err
+	}
+	line := fmt.Sprintf("%d %s\n", s.accepted.serial, s.accepted.text)
+	if err := writeState(s.State, acceptedName, []byte(line)); err != nil {
 		return err
 	}
 	for _, o := range zstdObjects(g.Manifest) {
@@ -64,11 +70,7 @@ func (s *Syncer) tryKeep(g *Generation) error {
 	if err := writeState(s.State, manifest.StoreName, g.Signed); err != nil {
 		return err
 	}
-	line := fmt.Sprintf("%d %s\n", s.accepted.serial, s.accepted.text)
-	if err := writeState(s.State, acceptedName, []byte(line)); err != nil {
-		return err
-	}
-	s.unkept = nil
+	s.keptText, s.unkept = text, nil
 	return sweepState(s.State, g.Manifest)
 }
 

@@ -88,6 +88,25 @@ func (l list) read() (build.Input, error) {
 	return build.Input{Zones: result.Zones, Listings: result.Listings, Profile: snapshot.Profile{Name: "imported"}}, nil
 }
 
+// publicLists reads the three public files, calls each with every one, and
+// returns all of them as one.
+func publicLists(each func(list, build.Input) error) (build.Input, error) {
+	var all build.Input
+	for _, l := range lists {
+		in, err := l.read()
+		if err != nil {
+			return all, err
+		}
+		if err := each(l, in); err != nil {
+			return all, err
+		}
+		all.Zones = append(all.Zones, in.Zones...)
+		all.Listings = append(all.Listings, in.Listings...)
+		all.Profile = in.Profile
+	}
+	return all, nil
+}
+
 // unxz returns what is in an xz file. No package of the module reads xz, so the
 // command does.
 func unxz(name string) ([]byte, error) {

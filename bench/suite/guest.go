@@ -61,7 +61,8 @@ func gzipped(b []byte) (int, error) {
 	if _, err := w.Write(b); err != nil {
 		return 0, err
 	}
-	return out.Len(), w.Close()
+	err = w.Close() // which writes the rest
+	return out.Len(), err
 }
 
 // loadInto measures the loading of an image into a fresh guest, and calls into

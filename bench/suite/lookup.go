@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
@@ -38,7 +39,7 @@ func (s *suite) lookup() error {
 	if err := add("2.09 M addresses", many, err); err != nil {
 		return err
 	}
-	real, err := realLists()
+	real, err := publicLists(func(list, build.Input) error { return nil })
 	if err := add("real", real, err); err != nil {
 		return err
 	}
@@ -53,21 +54,6 @@ func (s *suite) lookup() error {
 		}
 	}
 	return nil
-}
-
-// realLists returns the three public lists as one input.
-func realLists() (build.Input, error) {
-	var all build.Input
-	for _, l := range lists {
-		in, err := l.read()
-		if err != nil {
-			return all, err
-		}
-		all.Zones = append(all.Zones, in.Zones...)
-		all.Listings = append(all.Listings, in.Listings...)
-		all.Profile = in.Profile
-	}
-	return all, nil
 }
 
 // buildProbe builds bench/probe for this machine and for wasip1.
@@ -85,18 +71,7 @@ func (s *suite) buildProbe() (native, guest string, err error) {
 
 // probe runs both probes on one image and notes what they print.
 func (s *suite) probe(name string, in build.Input, native, guest string) error {
-	image, err := build.Image(in)
-	if err != nil {
-		return err
-	}
-	filter, err := build.Filter(image)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(s.dir, "image"), image, 0o644); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(s.dir, "filter"), filter, 0o644); err != nil {
+	if err := writeObjects(s.dir, in, time.Now().Unix()); err != nil {
 		return err
 	}
 	said, err := exec.CommandContext(s.ctx, native, filepath.Join(s.dir, "image"), filepath.Join(s.dir, "filter")).Output()

@@ -13,6 +13,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -61,8 +62,8 @@ func run(args []string) error {
 	flags := flag.NewFlagSet("suite", flag.ExitOnError)
 	out := flags.String("out", "bench/results", "folder for suite.json and suite.md; empty writes none")
 	only := flags.String("only", "", "sections to run, with commas between; empty runs all of "+sectionNames())
-	seconds := flags.Int("seconds", 2, "seconds of each load")
-	rounds := flags.Int("rounds", 2, "rounds of all loads; the best of each counts")
+	seconds := flags.Int("seconds", 1, "seconds of each load")
+	rounds := flags.Int("rounds", 3, "rounds of all loads; the median counts")
 	serve := flags.String("serve", "", "used by the suite itself: what this process serves")
 	dir := flags.String("dir", "", "used by the suite itself: its folder")
 	if err := flags.Parse(args); err != nil {
@@ -73,6 +74,9 @@ func run(args []string) error {
 	if *serve != "" {
 		return serveAs(ctx, *serve, *dir)
 	}
+	if *seconds < 1 || *rounds < 1 {
+		return errors.New("a load takes at least one second and one round")
+	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	temporary, err := os.MkdirTemp("", "ucedge-bench-")
@@ -81,10 +85,8 @@ func run(args []string) error {
 	}
 	defer os.RemoveAll(temporary)
 	s := &suite{ctx: ctx, dir: temporary, results: newResults(), seconds: *seconds, rounds: *rounds}
-	if err := s.measure(*only); err != nil {
-		return err
-	}
-	return s.results.write(*out)
+	err = s.measure(*only)
+	return errors.Join(err, s.results.write(*out)) // what was measured before an error counts
 }
 
 // measure runs the sections that were asked for.

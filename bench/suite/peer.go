@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -136,7 +135,7 @@ func (p *peer) waitUntilItAnswers() error {
 	return fmt.Errorf("peer %q does not answer: %w", p.name, p.ask())
 }
 
-// ask posts the query once and wants an address back.
+// ask posts the query once and wants the address back. dnsdist has an OPT record behind it.
 func (p *peer) ask() error {
 	resp, err := insecure.Post("https://"+p.address+"/dns-query", "application/dns-message", bytes.NewReader(loadQuery))
 	if err != nil {
@@ -147,8 +146,8 @@ func (p *peer) ask() error {
 	if err != nil {
 		return err
 	}
-	if resp.StatusCode != http.StatusOK || !bytes.HasSuffix(answer, []byte{127, 0, 0, 2}) {
-		return errors.New("got no address: " + resp.Status)
+	if resp.StatusCode != http.StatusOK || !bytes.Contains(answer, []byte{0, 4, 127, 0, 0, 2}) {
+		return fmt.Errorf("got no address: %s, %x", resp.Status, answer)
 	}
 	return nil
 }

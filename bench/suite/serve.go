@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"ucedge/edge"
 	"ucedge/snapshot"
@@ -44,11 +43,10 @@ func serveAs(ctx context.Context, what, dir string) error {
 		return err
 	}
 	defer engine.Close(context.Background())
-	image, filter, err := readObjects(dir)
+	image, filter, now, err := readObjects(dir)
 	if err != nil {
 		return err
 	}
-	now := time.Now().Unix()
 	if err := engine.Load(ctx, &edge.Generation{Manifest: times(now), Image: image, Filter: filter}); err != nil {
 		return err
 	}
@@ -101,16 +99,25 @@ func changingAddress() string { return seeded(1000).Listings[0].Prefix.Addr().St
 
 func serial(now int64) snapshot.Serial { return snapshot.Serial(now) }
 
-func readObjects(dir string) (image, filter []byte, err error) {
+// readObjects returns what peers serve from dir. The time at which it was
+// written is its serial.
+func readObjects(dir string) (image, filter []byte, now int64, err error) {
 	if image, err = os.ReadFile(filepath.Join(dir, "image")); err != nil {
-		return nil, nil, err
+		return nil, nil, 0, err
 	}
-	filter, err = os.ReadFile(filepath.Join(dir, "filter"))
-	return image, filter, err
+	if filter, err = os.ReadFile(filepath.Join(dir, "filter")); err != nil {
+		return nil, nil, 0, err
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "serial"))
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	now, err = strconv.ParseInt(string(text), 10, 64)
+	return image, filter, now, err
 }
 
-// writeObjects puts what peers serve into dir.
-func writeObjects(dir string, in build.Input) error {
+// writeObjects puts what peers serve into dir, as written at now.
+func writeObjects(dir string, in build.Input, now int64) error {
 	image, err := build.Image(in)
 	if err != nil {
 		return err
@@ -119,7 +126,10 @@ func writeObjects(dir string, in build.Input) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.WriteFile(filepath.Join(dir, "image"), image, 0o644), os.WriteFile(filepath.Join(dir, "filter"), filter, 0o644))
+	return errors.Join(
+		os.WriteFile(filepath.Join(dir, "image"), image, 0o644),
+		os.WriteFile(filepath.Join(dir, "filter"), filter, 0o644),
+		os.WriteFile(filepath.Join(dir, "serial"), strconv.AppendInt(nil, now, 10), 0o644))
 }
 
 // certificate returns the self-signed pair in dir, made if there is none.

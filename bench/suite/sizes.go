@@ -13,7 +13,7 @@ import (
 // sizes measures images and their objects on the wire: each public list, all
 // three as one, and 2.09 million addresses.
 func (s *suite) sizes() error {
-	all, err := s.publicLists()
+	all, err := publicLists(func(l list, in build.Input) error { return s.size("real, "+l.name, in, 0) })
 	if errors.Is(err, errAbsent) {
 		s.results.skip("the public lists, since %v", err)
 	} else if err != nil {
@@ -30,24 +30,6 @@ func (s *suite) sizes() error {
 		return err
 	}
 	return s.size("seeded, 100 000 addresses", seeded(100_000), 0)
-}
-
-// publicLists measures each public list by itself, and returns all of them.
-func (s *suite) publicLists() (build.Input, error) {
-	var all build.Input
-	for _, l := range lists {
-		in, err := l.read()
-		if err != nil {
-			return all, err
-		}
-		if err := s.size("real, "+l.name, in, 0); err != nil {
-			return all, err
-		}
-		all.Zones = append(all.Zones, in.Zones...)
-		all.Listings = append(all.Listings, in.Listings...)
-		all.Profile = in.Profile
-	}
-	return all, nil
 }
 
 // size measures one image. A wire size above aim, if there is one, is shown

@@ -24,7 +24,7 @@ func (s *suite) swap() error {
 		return nil
 	}
 	now := time.Now().Unix()
-	if err := writeObjects(s.dir, changing(now)); err != nil {
+	if err := writeObjects(s.dir, changing(now), now); err != nil {
 		return err
 	}
 	p, err := s.startPeer("wazero")
