@@ -1,0 +1,358 @@
+package snapshot
+
+import (
+	"iter"
+	"net/netip"
+)
+
+// A Match is what a level says of an address. Listed, Excluded, and neither
+// are three results: an exclusion is what the level promises not to list, and
+// the zero Match is an address of which it says nothing.
+type Match struct {
+	Listed   bool
+	Excluded bool
+	Prefix   netip.Prefix // what is listed or excluded; zero if neither
+	Facts    MatchFacts   // zero unless listed
+	level    Level
+}
+
+// MatchFacts are the facts of a listing as views into the image, so that
+// nothing is copied. They are valid as long as the image is.
+type MatchFacts struct {
+	Count     uint32
+	Threshold uint32
+	ASN       ASN
+	ASName    []byte
+	First     Hour
+	Last      Hour
+	End       Hour // 0 is no fixed end
+	Kinds     Kinds
+	Text      []byte // template; that of the zone if the listing has none, never empty
+}
+
+// expired says whether a listing that ends in hour end is over at now, in
+// seconds since the Unix epoch.
+func expired(end Hour, now int64) bool { return end != 0 && now >= end.Seconds() }
+
+// Lookup returns what the level says of the address at the time now, in seconds
+// since the Unix epoch: the most specific prefix that holds it and has not
+// ended, be it a listing or an exclusion. IPv4-mapped addresses must come
+// unmapped, as they are IPv6 addresses otherwise. It does not allocate.
+func (s *Snapshot) Lookup(level Level, a netip.Addr, now int64) Match {
+	f := s.familyOf(level, a)
+	if f == nil {
+		return Match{}
+	}
+	key := addrOf(a)
+	return s.match(level, f, f.find(key, 129, now, &s.facts), key)
+}
+
+// Parent returns what the level would say without m and everything inside it:
+// the next wider prefix that has not ended, a listing or an exclusion. It is
+// false if there is none, or if m is neither listed nor excluded.
+func (s *Snapshot) Parent(m Match, now int64) (Match, bool) {
+	if !m.Listed && !m.Excluded {
+		return Match{}, false
+	}
+	f := s.familyOf(m.level, m.Prefix.Addr())
+	if f == nil {
+		return Match{}, false
+	}
+	key := addrOf(m.Prefix.Addr())
+	up := s.match(m.level, f, f.find(key, m.Prefix.Bits(), now, &s.facts), key)
+	return up, up.Listed || up.Excluded
+}
+
+// AnyBelow says whether any address inside p is listed at the time now.
+func (s *Snapshot) AnyBelow(level Level, p netip.Prefix, now int64) bool {
+	f := s.familyOf(level, p.Addr())
+	return f != nil && p.IsValid() && f.anyBelow(addrOf(p.Masked().Addr()), p.Bits(), now, &s.facts)
+}
+
+// familyOf returns what a level lists of the family of a, or nil.
+func (s *Snapshot) familyOf(level Level, a netip.Addr) *family {
+	switch {
+	case a.Is4():
+		return s.family(level, 4)
+	case a.Is6():
+		return s.family(level, 6)
+	}
+	return nil
+}
+
+// A place is where a prefix stands: a net, or a point by its rank.
+type place struct {
+	net, point int // -1 is none
+}
+
+// find returns the longest prefix that holds a, has fewer bits than below, and
+// has not ended.
+func (f *family) find(a addr, below int, now int64, facts *facts) place {
+	net := f.nets.cover(a)
+	for net >= 0 && (int(f.nets.length[net]) >= below || expired(facts.end(f.nets.row[net]), now)) {
+		net = int(f.nets.parent[net])
+	}
+	if f.points.n == 0 || f.bits >= below || net >= 0 && int(f.nets.length[net]) > f.bits {
+		return place{net, -1}
+	}
+	if f.gate != nil && !f.gate.may(a) {
+		return place{net, -1}
+	}
+	if rank, ok := f.points.search(f.points.keyOf(a)); ok && !expired(f.columns.end(rank), now) {
+		return place{-1, rank}
+	}
+	return place{net, -1}
+}
+
+// keyOf returns the key of the point that holds a.
+func (p *points) keyOf(a addr) uint64 { return a.hi >> (64 - p.width) }
+
+// end returns the hour in which listings with that row end.
+func (t *facts) end(row uint32) Hour {
+	if row == 0 {
+		return 0
+	}
+	return t.rows[row-1].end
+}
+
+// match tells what stands at a place, which holds a.
+func (s *Snapshot) match(level Level, f *family, at place, a addr) Match {
+	var r row
+	m := Match{level: level}
+	bits := f.bits
+	switch {
+	case at.point >= 0:
+		r = f.columns.row(at.point)
+	case at.net < 0:
+		return Match{}
+	default:
+		bits = int(f.nets.length[at.net])
+		n := f.nets.row[at.net]
+		if n == 0 {
+			m.Excluded = true
+			break
+		}
+		r = s.facts.rows[n-1]
+	}
+	family := uint8(4)
+	if f.bits == 64 {
+		family = 6
+	}
+	m.Prefix = netip.PrefixFrom(a.masked(bits).netip(family), bits)
+	if m.Excluded {
+		return m
+	}
+	m.Listed = true
+	m.Facts = s.facts.of(r)
+	if m.Facts.Text == nil {
+		m.Facts.Text = s.texts[level]
+	}
+	return m
+}
+
+// of resolves a row; Text is nil if the listing has none of its own.
+func (t *facts) of(r row) MatchFacts {
+	m := MatchFacts{
+		Count: r.count, Threshold: r.threshold,
+		First: r.first, Last: r.last, End: r.end, Kinds: r.kinds,
+	}
+	if r.system != 0 {
+		x := &t.systems[r.system-1]
+		m.ASN, m.ASName = x.asn, x.name
+	}
+	if r.text != 0 {
+		m.Text = t.texts[r.text-1]
+	}
+	return m
+}
+
+// anyBelow says whether an address of the prefix of n bits at a is listed.
+func (f *family) anyBelow(a addr, n int, now int64, facts *facts) bool {
+	over := f.find(a, n+1, now, facts) // what holds the whole of the prefix
+	listed := over.point >= 0 || over.net >= 0 && f.nets.row[over.net] != 0
+	if listed && !f.filled(a, n, now, facts) {
+		return true
+	}
+	return f.anyPoint(a, n, now, facts) || f.anyNet(a, n, now, facts)
+}
+
+// filled says whether longer nets that have not ended, taken together, hold
+// every address of the prefix of n bits at a. If they do not, and that prefix
+// is listed, then so is an address of it: a point could not but list it, too.
+func (f *family) filled(a addr, n int, now int64, facts *facts) bool {
+	t := &f.nets
+	next, last := a, a.last(n)
+	for i := t.inside(a, n); i < t.len() && !last.less(t.addr(i)); i++ {
+		if expired(facts.end(t.row[i]), now) || t.addr(i).less(next) {
+			continue
+		}
+		if next.less(t.addr(i)) {
+			return false
+		}
+		var over bool
+		if next, over = t.addr(i).follows(int(t.length[i])); over {
+			return true
+		}
+	}
+	return last.less(next)
+}
+
+// inside returns the first prefix that starts in the prefix of n bits at a and
+// is longer than n.
+func (t *nets) inside(a addr, n int) int {
+	if t.len() == 0 {
+		return 0
+	}
+	i := 0
+	if a != (addr{}) {
+		i = t.after(a.before())
+	}
+	for i < t.len() && t.addr(i) == a && int(t.length[i]) <= n {
+		i++
+	}
+	return i
+}
+
+// before returns the address before a, which is not the first.
+func (a addr) before() addr {
+	if a.lo == 0 {
+		return addr{a.hi - 1, ^uint64(0)}
+	}
+	return addr{a.hi, a.lo - 1}
+}
+
+// anyNet says whether a net inside the prefix of n bits at a lists an address.
+func (f *family) anyNet(a addr, n int, now int64, facts *facts) bool {
+	t := &f.nets
+	last := a.last(n)
+	for i := t.inside(a, n); i < t.len() && !last.less(t.addr(i)); i++ {
+		if t.row[i] == 0 || expired(facts.end(t.row[i]), now) {
+			continue
+		}
+		if !f.filled(t.addr(i), int(t.length[i]), now, facts) {
+			return true
+		}
+	}
+	return false
+}
+
+// anyPoint says whether a point inside the prefix of n bits at a lists an
+// address. Longer nets can hide a point, and if they list something, anyNet
+// finds it.
+func (f *family) anyPoint(a addr, n int, now int64, facts *facts) bool {
+	if f.points.n == 0 || n >= f.bits {
+		return false
+	}
+	lo, hi := f.pointsInside(a, n)
+	for rank := lo; rank < hi; rank++ {
+		if expired(f.columns.end(rank), now) {
+			continue
+		}
+		if f.nets.deepest <= f.bits {
+			return true
+		}
+		key := f.points.at(rank)
+		if !f.filled(addr{key << (64 - f.points.width), 0}, f.bits, now, facts) {
+			return true
+		}
+	}
+	return false
+}
+
+// pointsInside returns the range of ranks of points in the prefix of n bits at a.
+func (f *family) pointsInside(a addr, n int) (lo, hi int) {
+	lo, _ = f.points.search(f.points.keyOf(a))
+	hi, found := f.points.search(f.points.keyOf(a.last(n)))
+	if found {
+		hi++
+	}
+	return lo, hi
+}
+
+// Listings returns all listings and exclusions of a level, those that have
+// ended as well, in canonical order: IPv4 before IPv6, by address, then by
+// length.
+func (s *Snapshot) Listings(level Level) iter.Seq[Listing] {
+	return func(yield func(Listing) bool) {
+		if level < Address || level > System {
+			return
+		}
+		t := &s.tables[level]
+		if s.walk(level, 4, &t.v4, yield) {
+			s.walk(level, 6, &t.v6, yield)
+		}
+	}
+}
+
+// walk merges points and nets; it is false once yield wants no more.
+func (s *Snapshot) walk(level Level, version uint8, f *family, yield func(Listing) bool) bool {
+	net := 0
+	for rank, key := range f.points.all() {
+		a := addr{key << (64 - f.points.width), 0}
+		for net < f.nets.len() && f.nets.stands(net, a, f.bits) {
+			if !yield(s.listing(level, version, f, place{net, -1}, f.nets.addr(net))) {
+				return false
+			}
+			net++
+		}
+		if !yield(s.listing(level, version, f, place{-1, rank}, a)) {
+			return false
+		}
+	}
+	for ; net < f.nets.len(); net++ {
+		if !yield(s.listing(level, version, f, place{net, -1}, f.nets.addr(net))) {
+			return false
+		}
+	}
+	return true
+}
+
+// stands says whether net i stands before the prefix of n bits at a.
+func (t *nets) stands(i int, a addr, n int) bool {
+	b := t.addr(i)
+	return b.less(a) || b == a && int(t.length[i]) < n
+}
+
+func (s *Snapshot) listing(level Level, version uint8, f *family, at place, a addr) Listing {
+	l := Listing{Level: level}
+	if at.point >= 0 {
+		l.Prefix = netip.PrefixFrom(a.netip(version), f.bits)
+		l.Facts = s.facts.copied(f.columns.row(at.point))
+		return l
+	}
+	l.Prefix = netip.PrefixFrom(a.netip(version), int(f.nets.length[at.net]))
+	if n := f.nets.row[at.net]; n == 0 {
+		l.Excluded = true
+	} else {
+		l.Facts = s.facts.copied(s.facts.rows[n-1])
+	}
+	return l
+}
+
+func (t *facts) copied(r row) Facts {
+	m := t.of(r)
+	return Facts{
+		Count: m.Count, Threshold: m.Threshold, ASN: m.ASN, ASName: string(m.ASName),
+		First: m.First, Last: m.Last, End: m.End, Kinds: m.Kinds, Text: string(m.Text),
+	}
+}
+
+// at returns the key of that rank.
+func (p *points) at(rank int) uint64 {
+	var room [BlockSize]uint64
+	return p.decode(rank/BlockSize, &room)[rank%BlockSize]
+}
+
+// all returns ranks and keys in order.
+func (p *points) all() iter.Seq2[int, uint64] {
+	return func(yield func(int, uint64) bool) {
+		var room [BlockSize]uint64
+		for b := range p.blocks() {
+			for i, key := range p.decode(b, &room) {
+				if !yield(b*BlockSize+i, key) {
+					return
+				}
+			}
+		}
+	}
+}
