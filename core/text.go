@@ -70,26 +70,31 @@ type expansion struct {
 // expand appends the expanded template. A word in braces that templates do not
 // know stays as it is.
 func expand[T ~string | ~[]byte](dst []byte, template T, e *expansion) []byte {
-	for i := 0; i < len(template); {
+	from := 0 // of the template's own words that are not appended yet
+	for i := 0; i < len(template); i++ {
 		c := template[i]
-		if (c == '{' || c == '}') && i+1 < len(template) && template[i+1] == c {
-			dst = e.literal(dst, c)
-			i += 2
+		if c != '{' && c != '}' {
 			continue
 		}
-		if c == '{' {
-			if end := closing(template, i); end > 0 {
-				if made, known := e.word(dst, string(template[i+1:end])); known {
-					dst = made
-					i = end + 1
-					continue
-				}
-			}
+		if i+1 < len(template) && template[i+1] == c { // a literal brace: one of the two stays
+			i++
+			dst = literal(dst, template[from:i], e)
+			from = i + 1
+			continue
 		}
-		dst = e.literal(dst, c)
-		i++
+		if end := closing(template, i); c == '{' && end > 0 {
+			at := len(dst)
+			dst = literal(dst, template[from:i], e)
+			made, known := e.word(dst, string(template[i+1:end]))
+			if !known {
+				e.literals -= i - from
+				dst = dst[:at]
+				continue
+			}
+			dst, from, i = made, end+1, end
+		}
 	}
-	return dst
+	return literal(dst, template[from:], e)
 }
 
 // closing returns the index of the brace that closes the one at i, or 0.
@@ -103,13 +108,11 @@ func closing[T ~string | ~[]byte](template T, i int) int {
 	return 0
 }
 
-// literal appends one byte of the template's own words if there is room.
-func (e *expansion) literal(dst []byte, c byte) []byte {
-	e.literals++
-	if e.literals > e.words {
-		return dst
-	}
-	return append(dst, c)
+// literal appends the template's own words as far as there is room.
+func literal[T ~string | ~[]byte](dst []byte, words T, e *expansion) []byte {
+	room := max(0, e.words-e.literals)
+	e.literals += len(words)
+	return append(dst, words[:min(len(words), room)]...)
 }
 
 // word appends what the word in braces stands for.

@@ -161,15 +161,15 @@ func truncate(message []byte) []byte {
 }
 
 // findOPT returns the OPT record of a message, from its root name to the end of
-// its data, or nil if there is none or the message cannot be walked.
+// its data, or nil if there is none or the message cannot be walked that far.
 func findOPT(message []byte) []byte {
 	at := skipQuestions(message)
 	if at == 0 {
 		return nil
 	}
 	be := binary.BigEndian
-	records := int(be.Uint16(message[6:])) + int(be.Uint16(message[8:])) + int(be.Uint16(message[10:]))
-	for range records {
+	before := int(be.Uint16(message[6:])) + int(be.Uint16(message[8:])) // answers and authorities: no place for an OPT
+	for n := range before + int(be.Uint16(message[10:])) {
 		start := at
 		if at = skipName(message, at); at == 0 || len(message)-at < 10 {
 			return nil
@@ -178,7 +178,7 @@ func findOPT(message []byte) []byte {
 		if at += 10 + length; at > len(message) {
 			return nil
 		}
-		if kind == 41 && message[start] == 0 {
+		if n >= before && kind == 41 && message[start] == 0 {
 			return message[start:at]
 		}
 	}

@@ -141,10 +141,10 @@ func (c *Config) readKeys(gate *Gatekeeper) error {
 	return nil
 }
 
-// watchKeys gives gate the keys in the key file whenever it changes. If it
-// cannot be read the keys before it stay.
+// watchKeys gives gate the keys in the key file whenever it changes.
 func (c *Config) watchKeys(ctx context.Context, gate *Gatekeeper) {
-	last, _ := os.ReadFile(c.KeyFile) // if it cannot be read now, it is a change when it can
+	w := &keyWatch{config: c, gate: gate}
+	w.look()
 	tick := time.NewTicker(keyCheck)
 	defer tick.Stop()
 	for {
@@ -152,21 +152,36 @@ func (c *Config) watchKeys(ctx context.Context, gate *Gatekeeper) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			w.look()
 		}
-		text, err := os.ReadFile(c.KeyFile)
-		if err == nil && bytes.Equal(text, last) {
-			continue
-		}
-		if err == nil {
-			err = c.readKeys(gate)
-		}
-		if err != nil {
-			c.Log.Error("keys not renewed", "file", c.KeyFile, "err", err)
-			continue
-		}
-		last = text
-		c.Log.Info("keys renewed", "file", c.KeyFile, "keys", gate.keys.Load().Len())
 	}
+}
+
+// A keyWatch knows what the key file held when it last looked.
+type keyWatch struct {
+	config *Config
+	gate   *Gatekeeper
+	last   []byte
+}
+
+// look reads the key file and, if it has changed, takes its keys. If they
+// cannot be read, the keys before them stay.
+func (w *keyWatch) look() {
+	text, err := os.ReadFile(w.config.KeyFile)
+	if err == nil && bytes.Equal(text, w.last) {
+		return
+	}
+	var keys *Keys
+	if err == nil {
+		w.last = text
+		keys, err = ParseKeys(bytes.NewReader(text))
+	}
+	if err != nil {
+		w.config.Log.Error("keys not renewed", "file", w.config.KeyFile, "err", err)
+		return
+	}
+	w.gate.SetKeys(keys)
+	w.config.Log.Info("keys read", "file", w.config.KeyFile, "keys", keys.Len())
 }
 
 // listeners are the sockets of one Run.

@@ -88,20 +88,13 @@ func (s *Snapshot) checkPoints() error {
 }
 
 // tight says whether the payload of block b is exactly its codes and fewer
-// than eight zero bits between both halves.
+// than eight zero bits between the last two runs.
 func (p *points) tight(b int) bool {
 	var d decoder
 	d.open(p, b)
-	for t := range rightHalf {
-		d.next(t, 0)
-	}
-	left := d.at
-	d.at = d.end
-	for t := rightHalf; t < BlockSize-1; t++ {
-		d.next(t, -1)
-	}
-	gap := d.at - left
-	return gap >= 0 && gap < 8 && (gap == 0 || d.load(left, gap)&(1<<gap-1) == 0)
+	ends := d.each(func(int, uint64) {})
+	gap := ends[3] - ends[2]
+	return ends[0] == ends[1] && gap >= 0 && gap < 8 && (gap == 0 || d.load(ends[2], gap)&(1<<gap-1) == 0)
 }
 
 // checkColumns checks that dictionaries are sorted, all of their values fit

@@ -21,6 +21,11 @@ const (
 
 	BlockSize = 64  // points of a block: of 32, 64, 128 the best size within 300 ns a lookup
 	GroupSize = 128 // blocks whose payload offsets fit into 16 bits relative to the first
+
+	// Bits that tell where a payload is split: more than the codes of 32 keys
+	// take, however far apart they are.
+	SplitBits4 = 10
+	SplitBits6 = 11
 )
 
 // A Kind says what a section holds.

@@ -85,8 +85,6 @@ type place struct {
 	net, point int // -1 is none
 }
 
-var nowhere = place{-1, -1}
-
 // find returns the longest prefix that holds a, has fewer bits than below, and
 // has not ended.
 func (f *family) find(a addr, below int, now int64, facts *facts) place {

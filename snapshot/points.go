@@ -8,9 +8,9 @@ import "math/bits"
 // A block is its first key, which stands in the directory, and up to 63 more
 // by binary interpolative coding (Moffat and Stuiver, 2000): the middle key is
 // coded in the fewest bits that tell it from all values it could have between
-// its neighbours, then both halves likewise. The left half runs forward from
-// the start of the block's payload and the right half backward from its end,
-// so a search reads one half only.
+// its neighbours, then both halves likewise. Four runs of codes make a payload,
+// one from each of its ends inwards and two from a split in the middle
+// outwards, so a search reads about one quarter.
 type points struct {
 	n       int    // keys
 	width   uint   // bits of a key: 32 or 64
@@ -32,17 +32,37 @@ type step struct {
 }
 
 // steps is the order in which the keys of a block are coded: the middle one,
-// the left half, the right half.
+// the left half, the right half. As a table of 64 it needs no bounds check.
 var steps = planSteps()
 
 const (
 	slotFirst = 0 // the first key of the block
 	slotBound = 1 // the first key of the next block
 	slotMid   = 2 // the middle key; one more for each halving
-	rightHalf = BlockSize / 2
 )
 
-func planSteps() (plan [BlockSize - 1]step) {
+// The steps at which runs of codes begin. The outer runs begin with the middle
+// key of the block, and of its right half.
+const (
+	stepMiddle        = 0                 // forward from the start of the payload
+	stepLeft          = 1                 // goes on: the middle key of the left half
+	stepFirst         = 2                 // goes on: the first quarter
+	stepSecond        = BlockSize/4 + 1   // backward from the split: the second quarter
+	stepRight         = BlockSize / 2     // backward from the end: the middle key of the right half
+	stepThird         = BlockSize/2 + 1   // forward from the split: the third quarter
+	stepFourth        = BlockSize * 3 / 4 // backward, after stepRight: the last quarter
+	stepsEnd          = BlockSize - 1
+	forward, backward = 0, -1
+)
+
+func splitBits(width uint) int {
+	if width == 32 {
+		return SplitBits4
+	}
+	return SplitBits6
+}
+
+func planSteps() (plan [BlockSize]step) {
 	next := 0
 	var halve func(lo, hi, loSlot, hiSlot, slot uint8)
 	halve = func(lo, hi, loSlot, hiSlot, slot uint8) {
@@ -174,46 +194,86 @@ type decoder struct {
 	b     []byte
 	count int // keys of the block
 	at    int // bit at which the next code starts, or before which it ends
+	split int // bit at which the inner runs start
 	end   int // bit at which the payload ends
 }
 
 func (d *decoder) open(p *points, b int) {
 	d.b, d.count = p.padded, p.count(b)
 	d.at, d.end = 8*p.start(b), 8*p.start(b+1)
+	n := splitBits(p.width)
+	word := d.load(d.at, n)
+	d.at += n
+	d.split = d.at + int(word&(1<<n-1))
 	d.slots[slotFirst] = p.key(b)
 	d.slots[slotBound] = p.bound(b) + uint64(BlockSize-d.count)
 }
 
 // search returns how many keys of the block are smaller than key, which is
-// greater than the first, and whether it is there. Only the subtrees on the
-// way to key, and those left of it in the same half, are decoded.
+// greater than the first, and whether it is there. It chooses the quarter in
+// which key would be, and scans that.
 func (d *decoder) search(key uint64) (below int, found bool) {
-	mid := d.next(0, 0)
-	if rightHalf >= d.count || key < mid {
-		return d.scan(1, rightHalf, 0, key, 1)
-	}
-	if key == mid {
-		return rightHalf, true
+	if d.isBelow(stepMiddle, forward, key) {
+		if d.isBelow(stepLeft, forward, key) {
+			return d.scan(stepFirst, stepSecond, forward, key)
+		}
+		d.at = d.split
+		return d.scan(stepSecond, stepRight, backward, key)
 	}
 	d.at = d.end
-	return d.scan(rightHalf, BlockSize-1, -1, key, rightHalf+1)
+	if !d.isBelow(stepRight, backward, key) {
+		return d.scan(stepFourth, stepsEnd, backward, key)
+	}
+	d.at = d.split
+	return d.scan(stepThird, stepFourth, forward, key)
 }
 
-// scan runs the steps from t to end, forward (0) or backward (-1), until it
-// knows about key. It starts with below keys known to be smaller.
-func (d *decoder) scan(t, end, backward int, key uint64, below int) (int, bool) {
+// isBelow says whether key is below that of step t.
+func (d *decoder) isBelow(t, way int, key uint64) bool {
+	v := d.next(t, way)
+	return int(steps[t].mid) >= d.count || key < v
+}
+
+// scan runs the steps from t to end, forward or backward, until it knows about
+// key. It is next, code and load in one loop, as calls take most of the time.
+func (d *decoder) scan(t, end, way int, key uint64) (below int, found bool) {
+	s := &steps[t]
+	below = int(s.mid - s.below + 1)
+	if d.slots[s.lo&7] == key {
+		return below - 1, true
+	}
+	b, at, count := d.b, d.at, d.count
 	for t < end {
-		v := d.next(t, backward)
-		s := &steps[t]
+		s := &steps[t&(BlockSize-1)]
 		t++
-		if int(s.mid) < d.count {
-			if v < key {
-				below = max(below, int(s.mid)+1)
-				continue
+		v := d.slots[s.lo&7] + uint64(s.below)
+		top := d.slots[s.hi&7] - uint64(s.above) - v
+		if int(s.mid) >= count {
+			d.slots[s.slot&7] = v + top
+			end = t + int(s.left)
+			continue
+		}
+		if top != 0 {
+			zeros := bits.LeadingZeros64(top) & 63
+			k := 64 - zeros
+			from := at - k&way
+			var word uint64
+			if i := from >> 3; k <= 57 && i >= 0 && i < len(b)-8 {
+				word = le64(b[i:]) >> (from & 7)
+			} else {
+				word = d.load(from, k)
 			}
-			if v == key {
-				return int(s.mid), true
-			}
+			x, long := decode(word, top, zeros, way)
+			v += x
+			at += (k - 1 + long) ^ way - way
+		}
+		d.slots[s.slot&7] = v
+		if v < key {
+			below = max(below, int(s.mid)+1)
+			continue
+		}
+		if v == key {
+			return int(s.mid), true
 		}
 		end = t + int(s.left)
 	}
@@ -222,38 +282,43 @@ func (d *decoder) scan(t, end, backward int, key uint64, below int) (int, bool) 
 
 // next decodes the key of step t. Steps past the last key of a short block
 // have no code; they stand for the keys that would follow its bound closely.
-func (d *decoder) next(t, backward int) uint64 {
+func (d *decoder) next(t, way int) uint64 {
 	s := &steps[t]
-	lo := d.slots[s.lo&7] + uint64(s.below)
-	hi := d.slots[s.hi&7] - uint64(s.above)
+	v := d.slots[s.lo&7] + uint64(s.below)
+	top := d.slots[s.hi&7] - uint64(s.above) - v
 	if int(s.mid) < d.count {
-		lo += d.code(hi-lo, backward)
+		v += d.code(top, way)
 	} else {
-		lo = hi
+		v += top
 	}
-	d.slots[s.slot&7] = lo
-	return lo
+	d.slots[s.slot&7] = v
+	return v
 }
 
-// code decodes a number from 0 to top in the truncated binary code: with k the
-// bits of top, the 2^k - 1 - top smallest numbers take k-1 bits, the others k.
-func (d *decoder) code(top uint64, backward int) uint64 {
+// code reads a number from 0 to top.
+func (d *decoder) code(top uint64, way int) uint64 {
 	if top == 0 {
 		return 0
 	}
 	zeros := bits.LeadingZeros64(top) & 63
+	k := 64 - zeros
+	x, long := decode(d.load(d.at-k&way, k), top, zeros, way)
+	d.at += (k - 1 + long) ^ way - way
+	return x
+}
+
+// decode decodes a number from 0 to top, which has that many leading zeros,
+// from the truncated binary code: with k the bits of top, the 2^k - 1 - top
+// smallest numbers take k-1 bits and the others k. The k bits that the number
+// can take are the lowest of word. long is 1 if it takes k. There are no
+// branches, since nobody could foretell them.
+func decode(word, top uint64, zeros, way int) (x uint64, long int) {
 	mask := ^uint64(0) >> zeros
 	short := mask ^ top
-	k := 64 - zeros
-	used := k - 1
-	word := d.load(d.at-k&backward, k)
-	x := word >> (-backward & 63) & (mask >> 1)
-	if x >= short {
-		x = x<<1 + word>>(used&^backward&63)&1 - short
-		used = k
-	}
-	d.at += used ^ backward - backward
-	return x
+	x = word >> (-way & 1) & (mask >> 1)
+	last := word >> ((63 - zeros) &^ way & 63) & 1
+	l := (short - 1 - x) >> 63 // 1 if x >= short
+	return x + (x+last-short)&-l, int(l)
 }
 
 // load returns at least k bits from bit on; bits outside of the section are 0.
@@ -287,17 +352,29 @@ func (p *points) decode(b int, room *[BlockSize]uint64) []uint64 {
 	var d decoder
 	d.open(p, b)
 	room[0] = d.slots[slotFirst]
-	for t := range steps {
-		backward := 0
-		if t >= rightHalf {
-			backward = -1
-		}
-		if t == rightHalf {
-			d.at = d.end
-		}
-		room[steps[t].mid] = d.next(t, backward)
-	}
+	d.each(func(t int, key uint64) { room[steps[t].mid] = key })
 	return room[:d.count]
+}
+
+// each decodes all steps, and returns the bits where the four runs end.
+func (d *decoder) each(do func(t int, key uint64)) (ends [4]int) {
+	run := func(t, end, way int) int {
+		for ; t < end; t++ {
+			do(t, d.next(t, way))
+		}
+		return d.at
+	}
+	ends[0] = run(stepMiddle, stepSecond, forward)
+	d.at = d.split
+	ends[1] = run(stepSecond, stepRight, backward)
+	d.at = d.end
+	run(stepRight, stepThird, backward)
+	outer := d.at
+	d.at = d.split
+	ends[2] = run(stepThird, stepFourth, forward)
+	d.at = outer
+	ends[3] = run(stepFourth, stepsEnd, backward)
+	return ends
 }
 
 // An index finds the few items of a sorted list among which a key lies, by the

@@ -115,7 +115,7 @@ func zoneNameOf(path string) string {
 // defaultZone is the settings of a zone whose file is silent.
 func defaultZone(level snapshot.Level, name, suffix string) snapshot.Zone {
 	return snapshot.Zone{
-		Suffix: name, Level: level, Code: [4]byte{127, 0, 0, 2}, TTL: 300,
+		Suffix: name, Level: level, Code: [4]byte{127, 0, 0, 2}, TTL: zonefile.DefaultTTL,
 		MName: "ns." + suffix, RName: "hostmaster." + suffix,
 		SOATTL: 3600, Refresh: 3600, Retry: 600, Expire: 604800, Minimum: 120,
 		NSTTL: 3600,

@@ -21,6 +21,8 @@ func newSnapshot() *cobra.Command {
   ucedge snapshot inspect publish`,
 	}
 	cmd.AddCommand(
+		newSnapshotBuild(),
+		newSnapshotSign(),
 		newSnapshotInspect(),
 		newSnapshotCheck(),
 		newSnapshotVerify(),

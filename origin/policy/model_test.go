@@ -398,13 +398,7 @@ func modelTable(t *testing.T, all []modelRoute) *routes.Table {
 // exemptions and protected space.
 func randomWorld(rnd *rand.Rand) (Input, []modelRoute) {
 	now := int64(1_800_000_000) + rnd.Int64N(7200)
-	addr := func() netip.Addr {
-		// One /20 and one IPv6 /36 hold everything, so that things meet.
-		if rnd.IntN(3) == 0 {
-			return netip.AddrFrom16([16]byte{0x2a, 0, 0, 1, byte(rnd.IntN(2) << 4), byte(rnd.IntN(3)), byte(rnd.IntN(2)), byte(rnd.IntN(40)), 1})
-		}
-		return netip.AddrFrom4([4]byte{45, 0, byte(rnd.IntN(rnd.IntN(15) + 1)), byte(rnd.IntN(200))})
-	}
+	addr := func() netip.Addr { return randomAddress(rnd) }
 	var all []modelRoute
 	seen := map[netip.Prefix]bool{}
 	for range 3 + rnd.IntN(12) {

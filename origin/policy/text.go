@@ -76,6 +76,11 @@ func (d *Derivation) adviseOwner(wider bool) {
 
 // adviseNeighbour speaks to somebody who is listed for what others do.
 func (d *Derivation) adviseNeighbour() {
+	first := d.listed()[0]
+	if first.ByHand {
+		d.advise("This is not your fault: no impact of %v counts. An operator of the list has listed %s.", d.Address, first.subject())
+		return
+	}
 	d.advise("This is not your fault: no impact of %v counts. It is listed because of other addresses of the same provider.", d.Address)
 	d.advise("Who can end it: %s, by stopping the abuse from its network. Write to them, or send your mail through another network meanwhile.", d.who())
 }
@@ -181,7 +186,10 @@ func (c *Candidate) text() string {
 		fmt.Fprintf(&b, ": listed by an operator until %s", stamp(c.Ends))
 		return b.String()
 	}
-	fmt.Fprintf(&b, ": %d %s", c.Count, c.Counts)
+	fmt.Fprintf(&b, ": %s", plural(c.Count, strings.TrimSuffix(string(c.Counts), "s")))
+	if c.Addresses > 0 {
+		fmt.Fprintf(&b, " in %s", plural(c.Addresses, "address"))
+	}
 	if c.Threshold > 0 {
 		fmt.Fprintf(&b, ", listed from %d", c.Threshold)
 	}
@@ -200,6 +208,9 @@ func (c *Candidate) text() string {
 func plural(n uint64, noun string) string {
 	if n == 1 {
 		return "1 " + noun
+	}
+	if strings.HasSuffix(noun, "s") {
+		noun += "e"
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
 }

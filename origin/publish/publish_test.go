@@ -536,7 +536,7 @@ func TestKilled(t *testing.T) {
 	}
 	var last snapshot.Serial
 	for i := range 12 {
-		killAfter(t, time.Duration(i)*3*time.Millisecond, dir, secret)
+		killAfter(t, time.Duration(i)*10*time.Millisecond, dir, secret)
 		m, n := edgeReads(t, s, keys, start)
 		if m.Serial <= last || n < 100 {
 			t.Errorf("kill %d: serial %d after %d, %d entries", i, m.Serial, last, n)
