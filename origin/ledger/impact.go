@@ -50,8 +50,8 @@ type impacts struct {
 }
 
 // Impacts is promised by Ledger.
-func (s *SQLite) Impacts(ctx context.Context, since, until int64) (iter.Seq[report.Report], error) {
-	found, err := s.impacts(ctx, since, until)
+func (s *SQLite) Impacts(ctx context.Context, within netip.Prefix, since, until int64) (iter.Seq[report.Report], error) {
+	found, err := s.impacts(ctx, within.Masked(), since, until)
 	if err != nil {
 		return nil, fmt.Errorf("read impacts of %d to %d: %w", since, until, err)
 	}
@@ -59,14 +59,18 @@ func (s *SQLite) Impacts(ctx context.Context, since, until int64) (iter.Seq[repo
 	return found.all, nil
 }
 
-func (s *SQLite) impacts(ctx context.Context, since, until int64) (*impacts, error) {
-	rows, err := s.countRows(ctx, since, until)
-	if err != nil {
-		return nil, err
+func (s *SQLite) impacts(ctx context.Context, within netip.Prefix, since, until int64) (*impacts, error) {
+	found, all := &impacts{}, !within.IsValid()
+	if all {
+		rows, err := s.countRows(ctx, since, until)
+		if err != nil {
+			return nil, err
+		}
+		found.four = make([]impact4, 0, rows)
 	}
-	found := &impacts{four: make([]impact4, 0, rows)}
+	var err error
 	found.names, err = s.eachImpact(ctx, since, until, func(r row, rank uint32, waits bool) {
-		if !waits {
+		if !waits && (all || within.Contains(r.address())) {
 			found.add(r, rank)
 		}
 	})

@@ -43,12 +43,14 @@ type Ledger interface {
 	// ErrInvalid means that nothing was stored.
 	AppendDecisions(ctx context.Context, decisions []Decision) error
 
-	// Impacts gives the reports seen after since and not after until that do
-	// not wait, as decided until then, by address (IPv4 first), time, reporter and kind: an order that does not
-	// depend on when they arrived. Evidence ids are left out. Reports of a
-	// purged reporter are among them: what a purge takes out depends on who
-	// else reported an address. What is appended while it runs may be missing.
-	Impacts(ctx context.Context, since, until int64) (iter.Seq[report.Report], error)
+	// Impacts gives the reports about addresses within a prefix (the zero
+	// Prefix is all) seen after since and not after until that do not wait, as
+	// decided until then. They come by address (IPv4 first), time, reporter and
+	// kind: an order that does not depend on when they arrived. Evidence ids
+	// are left out. Reports of a purged reporter are among them: what a purge
+	// takes out depends on who else reported an address. What is appended while
+	// it runs may be missing.
+	Impacts(ctx context.Context, within netip.Prefix, since, until int64) (iter.Seq[report.Report], error)
 
 	// Reports gives the reports about addresses within p seen after since and
 	// not after until, waiting or not, with their evidence ids, in the order of

@@ -104,6 +104,16 @@ func FuzzList(f *testing.F) {
 	})
 }
 
+func FuzzMail(f *testing.F) {
+	seed(f, "mail")
+	seed(f, "mail-relay")
+	f.Fuzz(func(t *testing.T, body []byte) {
+		for _, format := range []string{"mail", "mail-relay"} {
+			checkAll(t, body, formats[format](body, testRules()))
+		}
+	})
+}
+
 func BenchmarkParse(b *testing.B) {
 	const records = 10_000
 	for format, record := range map[string]string{

@@ -82,7 +82,7 @@ func appendReports(t *testing.T, l ledger.Ledger, reports ...report.Report) ledg
 
 func impacts(t *testing.T, l ledger.Ledger, since, until int64) []report.Report {
 	t.Helper()
-	found, err := l.Impacts(context.Background(), since, until)
+	found, err := l.Impacts(context.Background(), netip.Prefix{}, since, until)
 	must(t, err)
 	return slices.Collect(found)
 }
@@ -281,6 +281,9 @@ func reports(t *testing.T, open func(string) ledger.Ledger) {
 		found, err := l.Reports(context.Background(), netip.MustParsePrefix(row.prefix), start-1, start)
 		must(t, err)
 		equal(t, row.prefix, found, row.want)
+		same, err := l.Impacts(context.Background(), netip.MustParsePrefix(row.prefix), start-1, start)
+		must(t, err)
+		equal(t, "impacts of "+row.prefix, slices.Collect(same), withoutEvidence(row.want...))
 	}
 	found, err := l.Reports(context.Background(), netip.MustParsePrefix("0.0.0.0/0"), start, start+1)
 	must(t, err)
@@ -575,7 +578,7 @@ func closed(t *testing.T, open func(string) ledger.Ledger) {
 	if _, err := l.AppendReports(context.Background(), []report.Report{about("192.0.2.1", start, "a", "1")}); err == nil {
 		t.Error("append after close succeeds")
 	}
-	if _, err := l.Impacts(context.Background(), 0, start); err == nil {
+	if _, err := l.Impacts(context.Background(), netip.Prefix{}, 0, start); err == nil {
 		t.Error("impacts after close succeed")
 	}
 }
