@@ -390,6 +390,27 @@ func BenchmarkGuest(b *testing.B) {
 	}
 	g.setManifest(manifest)
 	buffer := uint32(g.call(abi.ExportRequestBuffer, 1))
+	b.Run("version", func(b *testing.B) {
+		f := g.ExportedFunction(abi.ExportVersion)
+		stack := make([]uint64, 1)
+		for b.Loop() {
+			if err := f.CallWithStack(g.ctx, stack); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("answer/unlisted", func(b *testing.B) {
+		answer := g.ExportedFunction(abi.ExportAnswer)
+		stack := make([]uint64, 3)
+		unlisted := strings.Replace(query, "\x011\x012", "\x011\x013", 1)
+		for b.Loop() {
+			g.Memory().WriteString(buffer, unlisted)
+			stack[0], stack[1], stack[2] = uint64(len(unlisted)), noon, 0
+			if err := answer.CallWithStack(g.ctx, stack); err != nil || stack[0] == 0 {
+				b.Fatal(err)
+			}
+		}
+	})
 	b.Run("answer/TXT", func(b *testing.B) {
 		answer := g.ExportedFunction(abi.ExportAnswer)
 		stack := make([]uint64, 3)
