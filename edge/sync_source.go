@@ -31,7 +31,11 @@ type Source interface {
 // path of a folder.
 func NewSource(location string) (Source, error) {
 	if strings.HasPrefix(location, "https://") || strings.HasPrefix(location, "http://") {
-		return NewHTTPSource(location, nil)
+		s, err := NewHTTPSource(location, nil)
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
 	}
 	if scheme, _, ok := strings.Cut(location, "://"); ok {
 		return nil, fmt.Errorf("source %q: unknown scheme %q", location, scheme)

@@ -357,7 +357,7 @@ func TestRefusals(t *testing.T) {
 			return newOrigin(w.t, "other.example").sign(r.manifest)
 		}},
 		{name: "abi too new", reason: manifest.WrongABI, signed: set(func(m *manifest.Manifest) { m.ABIMin, m.ABIMax = 2, 3 })},
-		{name: "built in the future", reason: manifest.Future, signed: set(func(m *manifest.Manifest) { m.Built += 302; m.Next += 302 })},
+		{name: "built in the future", reason: manifest.Future, signed: set(func(m *manifest.Manifest) { m.Built += 3600; m.Next += 3600 })},
 		{name: "expired", reason: manifest.Expired, signed: set(func(m *manifest.Manifest) { m.Built -= 9000; m.Next -= 9000; m.Expires = time.Now().Unix() })},
 		{name: "wire too short", reason: manifest.WrongSize, wires: wire(manifest.Base, func(b []byte) []byte { return b[:len(b)-1] })},
 		{name: "wire too long", reason: manifest.WrongSize, wires: wire(manifest.Base, func(b []byte) []byte { return append(b, 0) })},
@@ -759,40 +759,40 @@ func TestRunKeepsTime(t *testing.T) {
 		w.source.onReading = func() { looks = append(looks, time.Since(begin)) }
 		r := w.origin.release(100, inputOf("198.51.100.1")) // due after five minutes
 		w.source.publish(w.origin, r)
+		take := func() []time.Duration { // the looks since the last take
+			synctest.Wait()
+			w.source.mu.Lock()
+			defer w.source.mu.Unlock()
+			defer func() { looks = nil }()
+			return looks
+		}
 		ctx, stop := context.WithCancel(context.Background())
 		ended := make(chan error)
 		go func() { ended <- w.Run(ctx) }()
 
 		time.Sleep(299 * time.Second)
-		synctest.Wait()
-		if len(looks) != 1 {
-			t.Errorf("looked at %v before anything was due", looks)
+		if got := take(); len(got) != 1 || got[0] != 0 {
+			t.Errorf("looked at %v, want at once and not again before anything is due", got)
 		}
 		time.Sleep(32 * time.Second)
-		synctest.Wait()
-		if len(looks) < 2 || looks[1] < 300*time.Second || looks[1] > 330*time.Second {
-			t.Errorf("looked at %v, want between 5m and 5m30s", looks)
+		if got := take(); len(got) < 1 || got[0] < 300*time.Second || got[0] > 330*time.Second {
+			t.Errorf("looked at %v, want between 5m and 5m30s", got)
 		}
 		// Overdue: every 15 to 30 s.
-		looks = nil
 		time.Sleep(10 * time.Minute)
-		synctest.Wait()
-		checkGaps(t, looks, 15*time.Second, 30*time.Second)
+		checkGaps(t, take(), 15*time.Second, 30*time.Second)
 		// Down: longer and longer, never beyond ten minutes.
 		w.source.mu.Lock()
 		w.source.down = errDown
 		w.source.mu.Unlock()
-		time.Sleep(30 * time.Second)
-		synctest.Wait()
-		looks = nil
 		time.Sleep(3 * time.Hour)
-		synctest.Wait()
-		if len(looks) < 18 || len(looks) > 45 {
-			t.Errorf("%d looks in three hours at a source that is down", len(looks))
+		down := take()
+		if len(down) < 18 || len(down) > 45 {
+			t.Fatalf("%d looks in three hours at a source that is down", len(down))
 		}
-		checkGaps(t, looks[len(looks)-5:], 5*time.Minute, 10*time.Minute)
-		if got := w.Status().Failures; got < len(looks) {
-			t.Errorf("%d failures, %d looks", got, len(looks))
+		checkGaps(t, down[len(down)-5:], 5*time.Minute, 10*time.Minute)
+		if got := w.Status().Failures; got != len(down) {
+			t.Errorf("%d failures, %d looks", got, len(down))
 		}
 		// Back: one success, and the pauses are short again.
 		w.source.mu.Lock()

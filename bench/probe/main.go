@@ -128,7 +128,7 @@ func addresses(s *snapshot.Snapshot, level snapshot.Level) (listed, unlisted []n
 // perCall returns the nanoseconds of one call: the least of some rounds, since
 // everything that disturbs a round makes it longer.
 func perCall(call func(i int)) float64 {
-	const rounds, atLeast = 5, 40 * time.Millisecond
+	const rounds, atLeast = 3, 20 * time.Millisecond
 	best := 0.0
 	n := samples
 	for range rounds {

@@ -67,7 +67,7 @@ func (s *suite) startPeers() (peers []*peer, stop func(), err error) {
 			p.stop()
 		}
 	}
-	if err := writeObjects(s.dir, seeded(100_000), time.Now().Unix()); err != nil {
+	if err := s.writeSeeded(); err != nil {
 		return nil, stop, err
 	}
 	for _, name := range []string{"wazero", "native", "constant"} {
@@ -86,6 +86,15 @@ func (s *suite) startPeers() (peers []*peer, stop func(), err error) {
 		return peers, stop, err
 	}
 	return append(peers, p), stop, nil
+}
+
+// writeSeeded puts a list that needs no file where peers find it.
+func (s *suite) writeSeeded() error {
+	o, err := s.build(seededName, seeded(seededCount))
+	if err != nil {
+		return err
+	}
+	return writeObjects(s.dir, o, time.Now().Unix())
 }
 
 // noteLoads notes requests a second, and the host's as a ratio to its peers'.
@@ -184,7 +193,7 @@ func parseLoad(out []byte) (*loaded, error) {
 // start measures how long the host takes from its start to its first answer,
 // with and without the compilation cache.
 func (s *suite) start() error {
-	if err := writeObjects(s.dir, seeded(100_000), time.Now().Unix()); err != nil {
+	if err := s.writeSeeded(); err != nil {
 		return err
 	}
 	if _, err := certificate(s.dir); err != nil { // making it is no part of the start

@@ -36,15 +36,15 @@ func (s *suite) lookup() error {
 		return err
 	}
 	many, err := manyAddresses()
-	if err := add("2.09 M addresses", many, err); err != nil {
+	if err := add(manyName, many, err); err != nil {
 		return err
 	}
 	real, err := publicLists(func(list, build.Input) error { return nil })
-	if err := add("real", real, err); err != nil {
+	if err := add(realName, real, err); err != nil {
 		return err
 	}
 	if len(names) == 0 {
-		if err := add("seeded, 1 M addresses", seeded(1_000_000), nil); err != nil {
+		if err := add(seededName, seeded(seededCount), nil); err != nil {
 			return err
 		}
 	}
@@ -71,7 +71,11 @@ func (s *suite) buildProbe() (native, guest string, err error) {
 
 // probe runs both probes on one image and notes what they print.
 func (s *suite) probe(name string, in build.Input, native, guest string) error {
-	if err := writeObjects(s.dir, in, time.Now().Unix()); err != nil {
+	o, err := s.build(name, in)
+	if err != nil {
+		return err
+	}
+	if err := writeObjects(s.dir, o, time.Now().Unix()); err != nil {
 		return err
 	}
 	said, err := exec.CommandContext(s.ctx, native, filepath.Join(s.dir, "image"), filepath.Join(s.dir, "filter")).Output()

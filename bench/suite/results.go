@@ -18,6 +18,7 @@ type results struct {
 	Platform string    `json:"platform"`
 	CPUs     int       `json:"cpus"`
 	CPU      string    `json:"cpu,omitempty"`
+	Load     string    `json:"load,omitempty"` // load averages before the run: far above 0, times say little
 	Figures  []figure  `json:"figures"`
 	Skipped  []string  `json:"skipped,omitempty"` // what was absent, and what that cost
 
@@ -36,7 +37,7 @@ type figure struct {
 func newResults() *results {
 	return &results{
 		Time: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(),
-		Platform: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.NumCPU(), CPU: processor(),
+		Platform: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.NumCPU(), CPU: processor(), Load: loadAverages(),
 	}
 }
 
@@ -52,6 +53,17 @@ func processor() string {
 		}
 	}
 	return ""
+}
+
+// loadAverages returns how many tasks wanted to run in the last 1, 5 and 15
+// minutes, where the system tells it.
+func loadAverages() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	fields := strings.Fields(string(text))
+	if err != nil || len(fields) < 3 {
+		return ""
+	}
+	return strings.Join(fields[:3], " ")
 }
 
 // add notes one figure and shows it.
@@ -105,8 +117,8 @@ func (r *results) write(dir string) error {
 // table gives the results as Markdown.
 func (r *results) table() []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "# Figures of %s\n\n%s on %s, %d CPUs (%s). Made by `go run ./bench/suite`.\n",
-		r.Time.Format(time.DateOnly), r.Go, r.Platform, r.CPUs, r.CPU)
+	fmt.Fprintf(&b, "# Figures of %s\n\n%s on %s, %d CPUs (%s), load averages before the run %s. Made by `make bench`.\n",
+		r.Time.Format(time.DateOnly), r.Go, r.Platform, r.CPUs, r.CPU, r.Load)
 	section := ""
 	for _, f := range r.Figures {
 		if f.Section != section {

@@ -43,11 +43,11 @@ func serveAs(ctx context.Context, what, dir string) error {
 		return err
 	}
 	defer engine.Close(context.Background())
-	image, filter, now, err := readObjects(dir)
+	o, now, err := readObjects(dir)
 	if err != nil {
 		return err
 	}
-	if err := engine.Load(ctx, &edge.Generation{Manifest: times(now), Image: image, Filter: filter}); err != nil {
+	if err := engine.Load(ctx, generation(o, now)); err != nil {
 		return err
 	}
 	return edge.Run(ctx, edge.Config{
@@ -72,11 +72,11 @@ func newEngine(ctx context.Context, what, dir string) (edge.Engine, error) {
 func followLines(ctx context.Context, engine edge.Engine, now int64) error {
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		now++
-		g, err := generation(changing(now), now)
+		o, err := encode(changing(now))
 		if err != nil {
 			return err
 		}
-		if err := engine.Load(ctx, g); err != nil {
+		if err := engine.Load(ctx, generation(o, now)); err != nil {
 			return err
 		}
 		fmt.Println(now)
@@ -101,34 +101,26 @@ func serial(now int64) snapshot.Serial { return snapshot.Serial(now) }
 
 // readObjects returns what peers serve from dir. The time at which it was
 // written is its serial.
-func readObjects(dir string) (image, filter []byte, now int64, err error) {
-	if image, err = os.ReadFile(filepath.Join(dir, "image")); err != nil {
-		return nil, nil, 0, err
+func readObjects(dir string) (o objects, now int64, err error) {
+	if o.image, err = os.ReadFile(filepath.Join(dir, "image")); err != nil {
+		return objects{}, 0, err
 	}
-	if filter, err = os.ReadFile(filepath.Join(dir, "filter")); err != nil {
-		return nil, nil, 0, err
+	if o.filter, err = os.ReadFile(filepath.Join(dir, "filter")); err != nil {
+		return objects{}, 0, err
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "serial"))
 	if err != nil {
-		return nil, nil, 0, err
+		return objects{}, 0, err
 	}
 	now, err = strconv.ParseInt(string(text), 10, 64)
-	return image, filter, now, err
+	return o, now, err
 }
 
 // writeObjects puts what peers serve into dir, as written at now.
-func writeObjects(dir string, in build.Input, now int64) error {
-	image, err := build.Image(in)
-	if err != nil {
-		return err
-	}
-	filter, err := build.Filter(image)
-	if err != nil {
-		return err
-	}
+func writeObjects(dir string, o objects, now int64) error {
 	return errors.Join(
-		os.WriteFile(filepath.Join(dir, "image"), image, 0o644),
-		os.WriteFile(filepath.Join(dir, "filter"), filter, 0o644),
+		os.WriteFile(filepath.Join(dir, "image"), o.image, 0o644),
+		os.WriteFile(filepath.Join(dir, "filter"), o.filter, 0o644),
 		os.WriteFile(filepath.Join(dir, "serial"), strconv.AppendInt(nil, now, 10), 0o644))
 }
 

@@ -18,7 +18,7 @@ func (s *suite) sizes() error {
 		s.results.skip("the public lists, since %v", err)
 	} else if err != nil {
 		return err
-	} else if err := s.size("real, three zones", all, 420_000); err != nil {
+	} else if err := s.size(realName, all, 420_000); err != nil {
 		return err
 	}
 	many, err := manyAddresses()
@@ -26,28 +26,24 @@ func (s *suite) sizes() error {
 		s.results.skip("2.09 M addresses, since %v", err)
 	} else if err != nil {
 		return err
-	} else if err := s.size("2.09 M addresses", many, 0); err != nil {
+	} else if err := s.size(manyName, many, 0); err != nil {
 		return err
 	}
-	return s.size("seeded, 100 000 addresses", seeded(100_000), 0)
+	return s.size(seededName, seeded(seededCount), 0)
 }
 
 // size measures one image. A wire size above aim, if there is one, is shown
 // beside it.
 func (s *suite) size(name string, in build.Input, aim int) error {
-	image, err := build.Image(in)
+	o, err := s.build(name, in)
 	if err != nil {
 		return err
 	}
-	filter, err := build.Filter(image)
+	opened, err := snapshot.Open(o.image)
 	if err != nil {
 		return err
 	}
-	opened, err := snapshot.Open(image)
-	if err != nil {
-		return err
-	}
-	wire, filterWire, err := onTheWire(image, filter)
+	wire, filterWire, err := onTheWire(o)
 	if err != nil {
 		return err
 	}
@@ -56,20 +52,20 @@ func (s *suite) size(name string, in build.Input, aim int) error {
 		words = fmt.Sprintf("at most %d", aim)
 	}
 	s.results.add(name+": entries", float64(entries(opened)), "")
-	s.results.add(name+": image", float64(len(image)), "bytes")
+	s.results.add(name+": image", float64(len(o.image)), "bytes")
 	s.results.aimed(name+": image on the wire", float64(wire), "bytes", words)
-	s.results.add(name+": filter", float64(len(filter)), "bytes")
+	s.results.add(name+": filter", float64(len(o.filter)), "bytes")
 	s.results.add(name+": filter on the wire", float64(filterWire), "bytes")
 	s.bits(name, opened)
 	return nil
 }
 
-func onTheWire(image, filter []byte) (imageBytes, filterBytes int, err error) {
-	a, err := edgetest.Encode(manifest.Zstd, image)
+func onTheWire(o objects) (imageBytes, filterBytes int, err error) {
+	a, err := edgetest.Encode(manifest.Zstd, o.image)
 	if err != nil {
 		return 0, 0, err
 	}
-	b, err := edgetest.Encode(manifest.Zstd, filter)
+	b, err := edgetest.Encode(manifest.Zstd, o.filter)
 	return len(a), len(b), err
 }
 

@@ -24,7 +24,11 @@ func (s *suite) swap() error {
 		return nil
 	}
 	now := time.Now().Unix()
-	if err := writeObjects(s.dir, changing(now), now); err != nil {
+	o, err := encode(changing(now))
+	if err != nil {
+		return err
+	}
+	if err := writeObjects(s.dir, o, now); err != nil {
 		return err
 	}
 	p, err := s.startPeer("wazero")
@@ -84,7 +88,9 @@ func (s *suite) noteSwap(r *loaded, w *watcher) error {
 	s.results.aimed("answers made of two snapshots", float64(w.mixed), "", "0")
 	s.results.aimed("watching client's requests lost", float64(w.lost), "", "0")
 	switch {
-	case r.failed > 0 || r.done != r.succeeded || w.lost > 0:
+	case w.lost > 0:
+		return fmt.Errorf("%d of %d requests of the watching client were lost, the last since %w", w.lost, w.asked, w.err)
+	case r.failed > 0 || r.done != r.succeeded:
 		return fmt.Errorf("requests were lost:\n%s", r.text)
 	case w.mixed > 0:
 		return fmt.Errorf("%d answers were made of two snapshots", w.mixed)
@@ -99,6 +105,7 @@ type watcher struct {
 	url                string
 	serials            map[uint32]bool
 	asked, lost, mixed int
+	err                error // why the last one was lost
 }
 
 // watch asks until ctx ends.
@@ -109,6 +116,7 @@ func (w *watcher) watch(ctx context.Context) {
 		switch {
 		case err != nil:
 			w.lost++
+			w.err = err
 		case serial != count:
 			w.mixed++
 		default:

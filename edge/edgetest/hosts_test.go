@@ -162,6 +162,27 @@ func TestGoHostStates(t *testing.T) {
 	}
 }
 
+// TestPublishedWorldIsFollowed holds that what Publish makes is what an edge
+// takes: signatures, hashes, both objects.
+func TestPublishedWorldIsFollowed(t *testing.T) {
+	dir := t.TempDir()
+	public, err := edgetest.Publish(dir, edgetest.Ready, time.Now().Unix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := manifest.ParseVerifiers(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := engines["native"](t)
+	at := startEdge(t, e, edgetest.Empty, 0)
+	syncer := &edge.Syncer{Source: edge.Folder(dir), Engine: e, Keys: keys, List: edgetest.List}
+	if err := syncer.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	edgetest.Run(t, client(t, http1), "http://"+at.HTTP)
+}
+
 // spend asks until the quota is used up.
 func spend(t *testing.T, c *http.Client, url string) {
 	t.Helper()

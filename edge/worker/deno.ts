@@ -60,7 +60,15 @@ const source = folder ? new FolderSource(folder) : settings.source;
 const sync = new Sync(source, settings.sync, () => new Guest(module));
 const host = new Host(sync, settings.keys, undefined, new Guest(module), page);
 
-Deno.serve({ hostname: env.HOST ?? "127.0.0.1", port: Number(env.PORT ?? "8790") }, async (request, info) => {
+const listen = {
+  hostname: env.HOST ?? "127.0.0.1",
+  port: Number(env.PORT ?? "8790"),
+  onListen: ({ port }: { port: number }) => {
+    console.log(`listening on ${String(port)}`);
+  },
+};
+
+Deno.serve(listen, async (request, info) => {
   try {
     const { response } = await host.serve({ request, clientAddress: info.remoteAddr.hostname, lifetime });
     return response;
