@@ -10,371 +10,327 @@ import "math/bits"
 // coded in the fewest bits that tell it from all values it could have between
 // its neighbours, then both halves likewise. Four runs of codes make a payload,
 // one from each of its ends inwards and two from a split in the middle
-// outwards, so a search reads about one quarter.
+// outwards, so that a search decodes one quarter.
+//
+// The code avoids branches and calls where a search passes: Go in WebAssembly
+// takes an indirect jump for most branches, and many nanoseconds for a call.
 type points struct {
-	n       int    // keys
-	width   uint   // bits of a key: 32 or 64
-	payload []byte // of all blocks
-	groups  []byte // u32 a group: where the payload of its first block starts
-	starts  []byte // u16 a block: where its payload starts, from that of the group
-	keys    []byte // u32 or u64 a block: its first key
-	padded  []byte // payload and what follows it, so that a read of 8 bytes stays inside
-	index   index  // over keys
+	n      int      // keys
+	width  uint     // bits of a key: 32 or 64
+	bytes  []byte   // of the section: payloads, then the directory
+	starts []uint32 // where the payload of each block starts, and where the last one ends
+	firsts []uint64 // first key of each block, and the first key above all blocks, modulo 2^64
+	index  index    // over firsts
 }
 
-// A step codes one key of a block; its neighbours are the nearest keys on both
-// sides that are coded before it.
+const quarterSize = BlockSize / 4
+
+// A step codes one key of a quarter. Its neighbours are the nearest keys on
+// both sides that are coded before it.
 type step struct {
-	mid          uint8 // position in the block
-	lo, hi, slot uint8 // where a search keeps the neighbours, and this key
-	below, above uint8 // positions from the lower and to the upper neighbour
-	left         uint8 // steps that code the keys between the lower neighbour and this one
+	mid, lo, hi  uint8 // positions in the quarter: the key, its neighbours
+	below, above uint8 // from the lower neighbour, and to the upper one
+	left         uint8 // steps after this one that code keys below it
 }
 
-// steps is the order in which the keys of a block are coded: the middle one,
-// the left half, the right half. As a table of 64 it needs no bounds check.
-var steps = planSteps()
+// steps is the order in which the keys of a quarter are coded: the middle one,
+// the left half, the right half. The keys at 0 and 16 are known. There is one
+// step too many, so that an index of 4 bits needs no check.
+var steps = [quarterSize]step{
+	{8, 0, 16, 8, 8, 7},
+	{4, 0, 8, 4, 4, 3}, {2, 0, 4, 2, 2, 1}, {1, 0, 2, 1, 1, 0}, {3, 2, 4, 1, 1, 0},
+	{6, 4, 8, 2, 2, 1}, {5, 4, 6, 1, 1, 0}, {7, 6, 8, 1, 1, 0},
+	{12, 8, 16, 4, 4, 3}, {10, 8, 12, 2, 2, 1}, {9, 8, 10, 1, 1, 0}, {11, 10, 12, 1, 1, 0},
+	{14, 12, 16, 2, 2, 1}, {13, 12, 14, 1, 1, 0}, {15, 14, 16, 1, 1, 0},
+}
+
+// A way is the direction in which a run of codes is read.
+type way int
 
 const (
-	slotFirst = 0 // the first key of the block
-	slotBound = 1 // the first key of the next block
-	slotMid   = 2 // the middle key; one more for each halving
+	forward  way = 0
+	backward way = -1
 )
 
-// The steps at which runs of codes begin. The outer runs begin with the middle
-// key of the block, and of its right half.
-const (
-	stepMiddle        = 0                 // forward from the start of the payload
-	stepLeft          = 1                 // goes on: the middle key of the left half
-	stepFirst         = 2                 // goes on: the first quarter
-	stepSecond        = BlockSize/4 + 1   // backward from the split: the second quarter
-	stepRight         = BlockSize / 2     // backward from the end: the middle key of the right half
-	stepThird         = BlockSize/2 + 1   // forward from the split: the third quarter
-	stepFourth        = BlockSize * 3 / 4 // backward, after stepRight: the last quarter
-	stepsEnd          = BlockSize - 1
-	forward, backward = 0, -1
-)
-
-func splitBits(width uint) int {
-	if width == 32 {
-		return SplitBits4
-	}
-	return SplitBits6
-}
-
-func planSteps() (plan [BlockSize]step) {
-	next := 0
-	var halve func(lo, hi, loSlot, hiSlot, slot uint8)
-	halve = func(lo, hi, loSlot, hiSlot, slot uint8) {
-		if hi-lo < 2 {
-			return
-		}
-		mid := (lo + hi) / 2
-		plan[next] = step{mid, loSlot, hiSlot, slot, mid - lo, hi - mid, mid - lo - 1}
-		next++
-		halve(lo, mid, loSlot, slot, slot+1)
-		halve(mid, hi, slot, hiSlot, slot+1)
-	}
-	halve(0, BlockSize, slotFirst, slotBound, slotMid)
-	return plan
-}
-
-// openPoints slices the section and checks its directory: first keys far
-// enough apart for the keys between them, payloads in order and inside.
+// openPoints slices the section and reads its directory: first keys far enough
+// apart for the keys between them, payloads in order and inside.
 func openPoints(x Section, b []byte) (points, error) {
-	p := points{n: x.Count, width: 32}
+	p := points{n: x.Count, width: 32, bytes: b}
 	if x.Family == 6 {
 		p.width = 64
 	}
 	c := cursor{name: x.String(), b: b}
 	blocks := (x.Count + BlockSize - 1) / BlockSize
 	groups := (blocks + GroupSize - 1) / GroupSize
-	directory := 4*groups + 2*blocks + int(p.width/8)*blocks
-	if x.Count == 0 || directory > len(b) {
+	size := int(p.width / 8)
+	directory := 4*groups + 2*blocks + size*blocks
+	if x.Count <= 0 || directory > len(b) {
 		c.fail("directory does not fit the section")
 		return points{}, c.err
 	}
-	p.padded = b
-	p.payload = c.bytes(uint64(len(b) - directory))
-	p.groups = c.bytes(uint64(4 * groups))
-	p.starts = c.bytes(uint64(2 * blocks))
-	p.keys = c.bytes(uint64(int(p.width/8) * blocks))
-	if err := p.checkDirectory(&c); err != nil {
-		return points{}, err
+	payloads := len(b) - directory
+	p.readStarts(&c, b[payloads:], groups, blocks)
+	p.readFirsts(b[len(b)-size*blocks:], blocks)
+	p.checkDirectory(&c, blocks, payloads)
+	if c.err != nil {
+		return points{}, c.err
 	}
-	p.index = newIndex(blocks, p.key)
+	p.index = newIndex(p.firsts[:blocks])
 	return p, nil
 }
 
-func (p *points) checkDirectory(c *cursor) error {
-	for b := range p.blocks() {
-		here, next := p.start(b), p.start(b+1)
-		if here > next || next > len(p.payload) || b == 0 && here != 0 {
-			c.at = len(p.payload)
-			c.fail("payload of a block outside its place")
-			break
-		}
-		room := p.bound(b) - p.key(b) // wraps to 0 only for the whole space of 64-bit keys
-		if b+1 < p.blocks() && p.key(b+1) <= p.key(b) || room != 0 && room < uint64(p.count(b)) {
-			c.at = len(c.b)
-			c.fail("first keys of blocks out of order")
-			break
+func (p *points) readStarts(c *cursor, b []byte, groups, blocks int) {
+	p.starts = make([]uint32, blocks+1)
+	relative := b[4*groups:]
+	for i := range blocks {
+		n := uint32(le16(relative[2*i:]))
+		p.starts[i] = le32(b[i/GroupSize*4:]) + n
+		if i%GroupSize == 0 && n != 0 {
+			c.fail("group does not start at its first block")
 		}
 	}
-	return c.err
+	p.starts[blocks] = uint32(len(c.b) - len(b))
 }
 
+func (p *points) readFirsts(b []byte, blocks int) {
+	p.firsts = make([]uint64, blocks+1)
+	if p.width == 64 {
+		for i := range blocks {
+			p.firsts[i] = le64(b[8*i:])
+		}
+		return
+	}
+	for i := range blocks {
+		p.firsts[i] = uint64(le32(b[4*i:]))
+	}
+	p.firsts[blocks] = 1 << 32
+}
+
+func (p *points) checkDirectory(c *cursor, blocks, payloads int) {
+	if p.starts[0] != 0 {
+		c.fail("payload of the first block outside its place")
+	}
+	for i := range blocks {
+		if p.starts[i] > p.starts[i+1] {
+			c.at = payloads
+			c.fail("payloads out of order or outside their place")
+		}
+		if p.firsts[i+1]-p.firsts[i]-1 < uint64(p.count(i)-1) || p.firsts[i] >= p.firsts[i+1] && i+1 < blocks {
+			c.at = len(c.b)
+			c.fail("first keys of blocks out of order")
+		}
+	}
+}
+
+// blocks returns the number of blocks.
 func (p *points) blocks() int { return (p.n + BlockSize - 1) / BlockSize }
 
 // count returns the number of keys of block b.
 func (p *points) count(b int) int { return min(BlockSize, p.n-b*BlockSize) }
 
-// key returns the first key of block b.
-func (p *points) key(b int) uint64 {
-	if p.width == 32 {
-		return uint64(le32(p.keys[4*b:]))
-	}
-	return le64(p.keys[8*b:])
-}
-
-// bound returns the first key that lies above block b; 2^64 is 0.
-func (p *points) bound(b int) uint64 {
-	if b+1 < p.blocks() {
-		return p.key(b + 1)
-	}
-	return 1 << p.width
-}
-
-// start returns where the payload of block b starts, and for b past the last
-// block where the payloads end.
-func (p *points) start(b int) int {
-	if b >= p.blocks() {
-		return len(p.payload)
-	}
-	return int(le32(p.groups[b/GroupSize*4:])) + int(le16(p.starts[2*b:]))
-}
-
-// block returns the block that holds key if any does, or -1.
-func (p *points) block(key uint64) int {
-	lo, hi := p.index.bucket(key)
-	for lo < hi { // the first block of the bucket that starts above key
-		mid := int(uint(lo+hi) / 2)
-		if p.key(mid) <= key {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return lo - 1
-}
-
 // search returns how many keys are smaller than key, and whether key is there.
 func (p *points) search(key uint64) (rank int, found bool) {
-	if p.n == 0 {
+	if p.n == 0 || key < p.firsts[0] {
 		return 0, false
 	}
-	b := p.block(key)
-	if b < 0 {
-		return 0, false
-	}
-	rank = b * BlockSize
-	if first := p.key(b); first >= key {
-		return rank, first == key
-	}
+	b := p.index.after(p.firsts, key) - 1
 	var d decoder
 	d.open(p, b)
+	if d.keys[0] == key {
+		return b * BlockSize, true
+	}
 	below, found := d.search(key)
-	return rank + below, found
+	return b*BlockSize + below, found
 }
 
-// A decoder decodes one block. slots holds the keys between which the next
-// ones lie.
+// A decoder decodes one block. The keys at 0, 16, 32, 48 and the bound of a
+// block part it into quarters.
 type decoder struct {
-	slots [8]uint64
 	b     []byte
 	count int // keys of the block
 	at    int // bit at which the next code starts, or before which it ends
 	split int // bit at which the inner runs start
 	end   int // bit at which the payload ends
+	keys  [5]uint64
 }
 
 func (d *decoder) open(p *points, b int) {
-	d.b, d.count = p.padded, p.count(b)
-	d.at, d.end = 8*p.start(b), 8*p.start(b+1)
-	n := splitBits(p.width)
-	word := d.load(d.at, n)
+	d.b, d.count = p.bytes, p.count(b)
+	d.at, d.end = 8*int(p.starts[b]), 8*int(p.starts[b+1])
+	n := SplitBits4
+	if p.width == 64 {
+		n = SplitBits6
+	}
+	d.split = d.at + n + int(window(d.b, d.at)&(1<<n-1))
 	d.at += n
-	d.split = d.at + int(word&(1<<n-1))
-	d.slots[slotFirst] = p.key(b)
-	d.slots[slotBound] = p.bound(b) + uint64(BlockSize-d.count)
+	d.keys[0] = p.firsts[b]
+	d.keys[4] = p.firsts[b+1] + uint64(BlockSize-d.count)
 }
 
 // search returns how many keys of the block are smaller than key, which is
-// greater than the first, and whether it is there. It chooses the quarter in
-// which key would be, and scans that.
+// greater than the first, and whether it is there.
 func (d *decoder) search(key uint64) (below int, found bool) {
-	if d.isBelow(stepMiddle, forward, key) {
-		if d.isBelow(stepLeft, forward, key) {
-			return d.scan(stepFirst, stepSecond, forward, key)
+	if d.middle(2, 0, 4, forward); !d.below(key, 2) {
+		d.at = d.end
+		if d.middle(3, 2, 4, backward); !d.below(key, 3) {
+			return d.scan(3, backward, key)
 		}
 		d.at = d.split
-		return d.scan(stepSecond, stepRight, backward, key)
+		return d.scan(2, forward, key)
 	}
-	d.at = d.end
-	if !d.isBelow(stepRight, backward, key) {
-		return d.scan(stepFourth, stepsEnd, backward, key)
+	if d.middle(1, 0, 2, forward); d.below(key, 1) {
+		return d.scan(0, forward, key)
 	}
 	d.at = d.split
-	return d.scan(stepThird, stepFourth, forward, key)
+	return d.scan(1, backward, key)
 }
 
-// isBelow says whether key is below that of step t.
-func (d *decoder) isBelow(t, way int, key uint64) bool {
-	v := d.next(t, way)
-	return int(steps[t].mid) >= d.count || key < v
+// below says whether key is below the first key of quarter q.
+func (d *decoder) below(key uint64, q int) bool {
+	return q*quarterSize >= d.count || key < d.keys[q]
 }
 
-// scan runs the steps from t to end, forward or backward, until it knows about
-// key. It is next, code and load in one loop, as calls take most of the time.
-func (d *decoder) scan(t, end, way int, key uint64) (below int, found bool) {
-	s := &steps[t]
-	below = int(s.mid - s.below + 1)
-	if d.slots[s.lo&7] == key {
-		return below - 1, true
+// middle decodes the first key of quarter q, between those of quarters lo and
+// hi. A key past the last one of a short block has no code; it stands for one
+// that would follow the bound of the block closely.
+func (d *decoder) middle(q, lo, hi int, w way) {
+	least := d.keys[lo] + uint64(q-lo)*quarterSize
+	most := d.keys[hi] - uint64(hi-q)*quarterSize
+	if q*quarterSize >= d.count {
+		d.keys[q] = most
+		return
 	}
-	b, at, count := d.b, d.at, d.count
-	for t < end {
-		s := &steps[t&(BlockSize-1)]
+	d.keys[q] = least + d.code(most-least, w)
+}
+
+// scan looks for key in quarter q. It decodes the keys on the way to key, and
+// those left of it. It is quarter and code in one loop, as calls would take a
+// third of the time.
+func (d *decoder) scan(q int, w way, key uint64) (below int, found bool) {
+	var keys [2 * quarterSize]uint64
+	keys[0], keys[quarterSize] = d.keys[q], d.keys[q+1]
+	first, count := q*quarterSize, d.count-q*quarterSize
+	if keys[0] == key {
+		return first, true
+	}
+	below = 1
+	at := d.at
+	for t, end := 0, quarterSize-1; t < end; {
+		s := &steps[t%quarterSize]
 		t++
-		v := d.slots[s.lo&7] + uint64(s.below)
-		top := d.slots[s.hi&7] - uint64(s.above) - v
+		v := keys[s.lo%32] + uint64(s.below)
+		top := keys[s.hi%32] - uint64(s.above) - v
 		if int(s.mid) >= count {
-			d.slots[s.slot&7] = v + top
+			keys[s.mid%32] = v + top
 			end = t + int(s.left)
 			continue
 		}
-		if top != 0 {
-			zeros := bits.LeadingZeros64(top) & 63
-			k := 64 - zeros
-			from := at - k&way
-			var word uint64
-			if i := from >> 3; k <= 57 && i >= 0 && i < len(b)-8 {
-				word = le64(b[i:]) >> (from & 7)
-			} else {
-				word = d.load(from, k)
-			}
-			x, long := decode(word, top, zeros, way)
-			v += x
-			at += (k - 1 + long) ^ way - way
+		zeros := uint(bits.LeadingZeros64(top))
+		k := 64 - zeros
+		from := at - int(k)&int(w)
+		word := window(d.b, from)
+		if k > 57 {
+			word |= tail(d.b, from)
 		}
-		d.slots[s.slot&7] = v
+		x, long := decode(word, top, zeros, w)
+		at += (int(k+long) - 1) ^ int(w) - int(w)
+		v += x
+		keys[s.mid%32] = v
 		if v < key {
 			below = max(below, int(s.mid)+1)
 			continue
 		}
 		if v == key {
-			return int(s.mid), true
+			return first + int(s.mid), true
 		}
 		end = t + int(s.left)
 	}
-	return below, false
+	return first + below, false
 }
 
-// next decodes the key of step t. Steps past the last key of a short block
-// have no code; they stand for the keys that would follow its bound closely.
-func (d *decoder) next(t, way int) uint64 {
-	s := &steps[t]
-	v := d.slots[s.lo&7] + uint64(s.below)
-	top := d.slots[s.hi&7] - uint64(s.above) - v
-	if int(s.mid) < d.count {
-		v += d.code(top, way)
-	} else {
-		v += top
+// quarter decodes the keys of quarter q.
+func (d *decoder) quarter(q int, w way, keys *[2 * quarterSize]uint64) {
+	keys[0], keys[quarterSize] = d.keys[q], d.keys[q+1]
+	for t := range quarterSize - 1 {
+		s := &steps[t]
+		v := keys[s.lo] + uint64(s.below)
+		x := keys[s.hi] - uint64(s.above) - v
+		if q*quarterSize+int(s.mid) < d.count {
+			x = d.code(x, w)
+		}
+		keys[s.mid] = v + x
 	}
-	d.slots[s.slot&7] = v
-	return v
 }
 
 // code reads a number from 0 to top.
-func (d *decoder) code(top uint64, way int) uint64 {
-	if top == 0 {
-		return 0
-	}
-	zeros := bits.LeadingZeros64(top) & 63
+func (d *decoder) code(top uint64, w way) uint64 {
+	zeros := uint(bits.LeadingZeros64(top))
 	k := 64 - zeros
-	x, long := decode(d.load(d.at-k&way, k), top, zeros, way)
-	d.at += (k - 1 + long) ^ way - way
+	from := d.at - int(k)&int(w)
+	word := window(d.b, from)
+	if k > 57 {
+		word |= tail(d.b, from)
+	}
+	x, long := decode(word, top, zeros, w)
+	d.at += (int(k+long) - 1) ^ int(w) - int(w)
 	return x
 }
 
-// decode decodes a number from 0 to top, which has that many leading zeros,
-// from the truncated binary code: with k the bits of top, the 2^k - 1 - top
-// smallest numbers take k-1 bits and the others k. The k bits that the number
-// can take are the lowest of word. long is 1 if it takes k. There are no
-// branches, since nobody could foretell them.
-func decode(word, top uint64, zeros, way int) (x uint64, long int) {
+// decode decodes a number from 0 to top, which has that many leading zeros, in
+// the truncated binary code: with k the bits of top, the 2^k - 1 - top smallest
+// numbers take k-1 bits and the others k. The k bits that it can take are the
+// lowest of word; long is 1 if it takes them all. If top is 0, so is k.
+func decode(word, top uint64, zeros uint, w way) (x uint64, long uint) {
 	mask := ^uint64(0) >> zeros
 	short := mask ^ top
-	x = word >> (-way & 1) & (mask >> 1)
-	last := word >> ((63 - zeros) &^ way & 63) & 1
+	x = word >> (-w & 1) & (mask >> 1)
+	last := word >> (uint(63-zeros) &^ uint(w) & 63) & 1
 	l := (short - 1 - x) >> 63 // 1 if x >= short
-	return x + (x+last-short)&-l, int(l)
+	return x + (x+last-short)&-l&mask, uint(l)
 }
 
-// load returns at least k bits from bit on; bits outside of the section are 0.
-func (d *decoder) load(bit, k int) uint64 {
-	i, shift := bit>>3, uint(bit&7)
-	if uint(i) < uint(len(d.b)) && len(d.b)-i > 8 {
-		word := le64(d.b[i:]) >> shift
-		if k > 57 {
-			word |= uint64(d.b[i+8]) << 1 << (63 - shift)
-		}
-		return word
-	}
-	return d.loadEdge(bit)
+// window returns at least 57 bits from bit on. Where b has no such bits, it
+// returns others: only a block that breaks the format asks for them.
+func window(b []byte, bit int) uint64 {
+	i := max(0, min(bit>>3, len(b)-9))
+	return le64(b[i:]) >> (bit & 7)
 }
 
-func (d *decoder) loadEdge(bit int) (word uint64) {
-	for j := range 9 {
-		if i := bit>>3 + j; i >= 0 && i < len(d.b) {
-			if shift := 8*j - bit&7; shift >= 0 {
-				word |= uint64(d.b[i]) << uint(shift)
-			} else {
-				word |= uint64(d.b[i]) >> uint(-shift)
-			}
-		}
-	}
-	return word
+// tail returns what window lacks of 64 bits.
+func tail(b []byte, bit int) uint64 {
+	i := max(0, min(bit>>3, len(b)-9))
+	return uint64(b[i+8]) << 1 << (63 - bit&7)
 }
 
 // decode returns all keys of block b in order, in room.
 func (p *points) decode(b int, room *[BlockSize]uint64) []uint64 {
 	var d decoder
 	d.open(p, b)
-	room[0] = d.slots[slotFirst]
-	d.each(func(t int, key uint64) { room[steps[t].mid] = key })
+	d.all(room)
 	return room[:d.count]
 }
 
-// each decodes all steps, and returns the bits where the four runs end.
-func (d *decoder) each(do func(t int, key uint64)) (ends [4]int) {
-	run := func(t, end, way int) int {
-		for ; t < end; t++ {
-			do(t, d.next(t, way))
-		}
-		return d.at
-	}
-	ends[0] = run(stepMiddle, stepSecond, forward)
+// all decodes the whole block, and returns the bits where the four runs end.
+func (d *decoder) all(room *[BlockSize]uint64) (ends [4]int) {
+	d.middle(2, 0, 4, forward)
+	d.middle(1, 0, 2, forward)
+	ends[0] = d.copy(0, forward, room)
 	d.at = d.split
-	ends[1] = run(stepSecond, stepRight, backward)
+	ends[1] = d.copy(1, backward, room)
 	d.at = d.end
-	run(stepRight, stepThird, backward)
-	outer := d.at
+	d.middle(3, 2, 4, backward)
+	ends[3] = d.copy(3, backward, room)
 	d.at = d.split
-	ends[2] = run(stepThird, stepFourth, forward)
-	d.at = outer
-	ends[3] = run(stepFourth, stepsEnd, backward)
+	ends[2] = d.copy(2, forward, room)
 	return ends
+}
+
+// copy decodes quarter q into its place in room.
+func (d *decoder) copy(q int, w way, room *[BlockSize]uint64) (end int) {
+	var keys [2 * quarterSize]uint64
+	d.quarter(q, w, &keys)
+	copy(room[q*quarterSize:][:quarterSize], keys[:])
+	return d.at
 }
 
 // An index finds the few items of a sorted list among which a key lies, by the
@@ -387,37 +343,44 @@ type index struct {
 
 const indexBitsMax = 16 // 256 KiB of memory
 
-// newIndex indexes n items by their keys, which never fall.
-func newIndex(n int, key func(int) uint64) index {
-	if n == 0 {
+// newIndex indexes the sorted keys of items.
+func newIndex(keys []uint64) index {
+	if len(keys) == 0 {
 		return index{}
 	}
-	x := index{base: key(0)}
-	size := min(bits.Len(uint(n)), indexBitsMax)
-	span := key(n-1) - x.base
+	x := index{base: keys[0]}
+	span := keys[len(keys)-1] - x.base
+	size := min(bits.Len(uint(len(keys))), indexBitsMax)
 	x.shift = uint(max(0, bits.Len64(span)-size))
 	x.first = make([]uint32, span>>x.shift+2)
-	bucket := 0
-	for i := range n {
-		for b := int((key(i) - x.base) >> x.shift); bucket < b; {
+	bucket := uint64(0)
+	for i, key := range keys {
+		for b := (key - x.base) >> x.shift; bucket < b; {
 			bucket++
 			x.first[bucket] = uint32(i)
 		}
 	}
-	x.first[bucket+1] = uint32(n)
+	x.first[bucket+1] = uint32(len(keys))
 	return x
 }
 
-// bucket returns the range of items that share the bucket of key. The last
-// item at or below key is one of them, or the one before.
-func (x *index) bucket(key uint64) (lo, hi int) {
-	if key < x.base || len(x.first) == 0 {
-		return 0, 0
+// after returns the first item whose key is above key. The items are those
+// that were indexed, or begin with them.
+func (x *index) after(keys []uint64, key uint64) int {
+	if len(x.first) == 0 || key < x.base {
+		return 0
 	}
-	b := (key - x.base) >> x.shift
-	if b+1 >= uint64(len(x.first)) {
-		last := int(x.first[len(x.first)-1])
-		return last, last
+	b := min((key-x.base)>>x.shift, uint64(len(x.first)-2))
+	lo := int(x.first[b])
+	n := int(x.first[b+1]) - lo
+	for n > 0 {
+		half := (n + 1) / 2
+		step := half
+		if keys[lo+half-1] > key {
+			step = 0
+		}
+		lo += step
+		n -= half
 	}
-	return int(x.first[b]), int(x.first[b+1])
+	return lo
 }
