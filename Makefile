@@ -7,14 +7,15 @@
 
 GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+GOTESTSUM   := gotest.tools/gotestsum@v1.13.0
 GUEST       := wasm/dist/guest.wasm
 BINARY      := bin/ucedge
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 GUEST_SRC   := $(shell find core snapshot wasm -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod
 FUZZTIME    ?= 30s
 
-.PHONY: all help run build guest test check unit race fuzz compare bench e2e clean
+.PHONY: all help run build guest test check unit race fuzz fuzz-short vuln compare bench e2e clean
 
 all: build
 
@@ -35,8 +36,8 @@ guest: $(GUEST)
 $(GUEST): $(GUEST_SRC)
 	GOOS=wasip1 GOARCH=wasm $(GO) build -buildmode=c-shared -trimpath -ldflags='-s -w' -o $@ ./wasm/guest
 
-#: make test       everything CI runs: format, vet, staticcheck, tests, race, short fuzz
-test: check unit race
+#: make test       everything CI runs; the last lines count the tests
+test: check worker fuzz-short race unit
 
 check: $(GUEST)
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
@@ -44,16 +45,26 @@ check: $(GUEST)
 	GOOS=wasip1 GOARCH=wasm $(GO) vet ./wasm/guest
 	$(GO) run $(STATICCHECK) ./...
 
-unit: $(GUEST)
-	$(GO) test ./...
+#: make unit       the Go tests, the suite against workerd and Deno among them
+unit: $(GUEST) worker-bundle
+	$(GO) run $(GOTESTSUM) --format pkgname -- ./...
 
-#: make race       the tests of everything that runs at once, under the race detector
+#: make race       what runs at once, under the race detector
 race: $(GUEST)
-	$(GO) test -race -short ./edge/... ./origin/... ./cmd/...
+	$(GO) test -race -short ./edge ./origin ./origin/api ./origin/ledger ./origin/publish ./origin/routes ./origin/state
 
 #: make fuzz       every fuzz target for FUZZTIME each (default 30s)
 fuzz:
 	FUZZTIME=$(FUZZTIME) bench/fuzz.sh
+
+# The decoders that read what others send.
+fuzz-short:
+	FUZZTIME=$(FUZZTIME) bench/fuzz.sh core:FuzzQuery core:FuzzExchange snapshot:FuzzOpenLookup snapshot:FuzzPoints \
+		snapshot/manifest:FuzzParse origin/zonefile:FuzzLine
+
+#: make vuln       known vulnerabilities in what we depend on; asks the vulnerability database
+vuln:
+	$(GO) run $(GOVULNCHECK) ./...
 
 #: make compare    ucedge against rbldnsd on the same zone files
 compare:

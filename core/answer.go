@@ -196,20 +196,19 @@ func (a *answer) listed(v *verdict, address netip.Addr) {
 	if qtype != typeA && qtype != typeTXT && qtype != typeANY {
 		return
 	}
+	ttl := v.ttl()
+	a.seconds = ttl // of no hit it is no matter: the SOA's takes its place
 	for i := range v.hits[:v.count] {
 		h := &v.hits[i]
-		if i == 0 || h.ttl < a.seconds {
-			a.seconds = h.ttl
-		}
 		if qtype == typeTXT {
-			a.owned(typeTXT, h.ttl)
+			a.owned(typeTXT, ttl)
 			a.buf = append(a.buf, 0, 0, 0)
 			at := len(a.buf)
 			a.buf = appendText(a.buf, h, address)
 			a.buf[at-1] = byte(len(a.buf) - at)
 			a.setLength(at - 1)
 		} else {
-			a.owned(typeA, h.ttl)
+			a.owned(typeA, ttl)
 			a.buf = append(a.buf, 0, 4, h.code[0], h.code[1], h.code[2], h.code[3])
 		}
 		a.answers++

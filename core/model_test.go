@@ -36,16 +36,17 @@ func (m *model) lists(level snapshot.Level, a netip.Addr, now int64) (end snapsh
 	return end, ok
 }
 
-// answers gives the A records of the address in the zone, as code and TTL.
+// answers gives the A records of the address in the zone, as code and TTL. They
+// are one set, and have the TTL of what ends first (RFC 2181 5.2).
 func (m *model) answers(z *snapshot.Zone, a netip.Addr, now int64) (records []string) {
 	levels := []snapshot.Level{z.Level}
 	if z.Level == snapshot.Combined {
 		levels = []snapshot.Level{snapshot.Address, snapshot.Allocation, snapshot.System}
 	}
+	ttl := int64(z.TTL)
 	for i, level := range levels {
 		code := z.Code
 		code[3] += byte(i)
-		ttl := int64(z.TTL)
 		switch a.String() {
 		case "127.0.0.1":
 			continue
@@ -62,7 +63,10 @@ func (m *model) answers(z *snapshot.Zone, a netip.Addr, now int64) (records []st
 				ttl = min(ttl, end.Seconds()-now)
 			}
 		}
-		records = append(records, fmt.Sprintf("%s %d", netip.AddrFrom4(code), ttl))
+		records = append(records, netip.AddrFrom4(code).String())
+	}
+	for i := range records {
+		records[i] += fmt.Sprintf(" %d", ttl)
 	}
 	return records
 }

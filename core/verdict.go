@@ -1,6 +1,7 @@
 package core
 
 import (
+	"math"
 	"net/netip"
 
 	"ucedge/snapshot"
@@ -51,6 +52,16 @@ func (c *Core) judge(v *verdict, z *zone, o *owner, now int64) {
 	v.exists = o.apex || v.count > 0 ||
 		o.partial4.IsValid() && c.anyBelow4(z, o.partial4, now) ||
 		o.partial6.IsValid() && c.anyBelow6(z, o.partial6, now)
+}
+
+// ttl returns the TTL of the records of all hits: they are one set, which has
+// one TTL (RFC 2181 5.2), that of the listing that ends first.
+func (v *verdict) ttl() uint32 {
+	ttl := uint32(math.MaxUint32)
+	for i := range v.hits[:v.count] {
+		ttl = min(ttl, v.hits[i].ttl)
+	}
+	return ttl
 }
 
 // reach returns the levels that the zone answers for.

@@ -91,7 +91,7 @@ func (e *WasmEngine) instantiate(ctx context.Context, generation *Generation) (*
 	stderr := new(tail)
 	config := wazero.NewModuleConfig().WithName("").WithStartFunctions("_initialize").
 		WithRandSource(rand.Reader).WithStderr(stderr)
-	module, err := e.runtime.InstantiateModule(ctx, e.compiled, config)
+	module, err := e.runtime.InstantiateModule(withMemory(ctx), e.compiled, config)
 	if err != nil {
 		return nil, err
 	}

@@ -76,9 +76,6 @@ func (s *Snapshot) checkPoints() error {
 	return s.families(func(level Level, version uint8, f *family) error {
 		name := Section{Kind: KindPoints, Level: level, Family: version}.String()
 		for b := range f.points.blocks() {
-			if b%GroupSize == 0 && le16(f.points.starts[2*b:]) != 0 {
-				return fault(name, b, "group does not start at its first block")
-			}
 			if !f.points.tight(b) {
 				return fault(name, b, "unused bits in a block")
 			}
@@ -88,20 +85,14 @@ func (s *Snapshot) checkPoints() error {
 }
 
 // tight says whether the payload of block b is exactly its codes and fewer
-// than eight zero bits between both halves.
+// than eight zero bits between the last two runs.
 func (p *points) tight(b int) bool {
 	var d decoder
 	d.open(p, b)
-	for t := range rightHalf {
-		d.next(t, 0)
-	}
-	left := d.at
-	d.at = d.end
-	for t := rightHalf; t < BlockSize-1; t++ {
-		d.next(t, -1)
-	}
-	gap := d.at - left
-	return gap >= 0 && gap < 8 && (gap == 0 || d.load(left, gap)&(1<<gap-1) == 0)
+	var room [BlockSize]uint64
+	ends := d.all(&room)
+	gap := ends[3] - ends[2]
+	return ends[0] == ends[1] && gap >= 0 && gap < 8 && d.bits(ends[2], gap) == 0
 }
 
 // checkColumns checks that dictionaries are sorted, all of their values fit

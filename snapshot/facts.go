@@ -169,14 +169,26 @@ func (k *column) value(i int) uint64 { return le64(k.dict[8*i:]) }
 
 // end returns the hour in which the point of that rank ends. A term is the end
 // in its high half and the last hour in its low half.
-func (k *columns) end(rank int) Hour { return Hour(k[0].at(rank) >> 32) }
+func (k *columns) end(rank int) Hour {
+	if k[0].n == 0 {
+		return 0
+	}
+	return Hour(k[0].at(rank) >> 32)
+}
 
-func (k *columns) row(rank int) row {
-	term := k[0].at(rank)
-	return row{
-		end: Hour(term >> 32), last: Hour(uint32(term)),
-		first: Hour(k[KindFirsts-KindTerms].at(rank)),
-		count: uint32(k[KindCounts-KindTerms].at(rank)),
-		kinds: Kinds(k[KindKinds-KindTerms].at(rank)),
+// fill tells the facts of the point of that rank.
+func (k *columns) fill(m *MatchFacts, rank int) {
+	if k[0].n != 0 {
+		term := k[0].at(rank)
+		m.End, m.Last = Hour(term>>32), Hour(uint32(term))
+	}
+	if k[KindFirsts-KindTerms].n != 0 {
+		m.First = Hour(k[KindFirsts-KindTerms].at(rank))
+	}
+	if k[KindCounts-KindTerms].n != 0 {
+		m.Count = uint32(k[KindCounts-KindTerms].at(rank))
+	}
+	if k[KindKinds-KindTerms].n != 0 {
+		m.Kinds = Kinds(k[KindKinds-KindTerms].at(rank))
 	}
 }

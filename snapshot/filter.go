@@ -135,11 +135,10 @@ func (s *Snapshot) Filtered() bool { return s.filtered }
 
 // May says whether the level may list or exclude the address; false is certain.
 func (f *Filter) May(level Level, a netip.Addr) bool {
-	family := uint8(4)
-	if !a.Is4() {
-		family = 6
+	family, key := uint8(6), number(a)
+	if a.Is4() {
+		family = 4
 	}
-	key := addrOf(a)
 	for i := range f.blooms {
 		b := &f.blooms[i]
 		if b.Level == level && b.Family == family && b.may(key) {

@@ -21,6 +21,11 @@ const (
 
 	BlockSize = 64  // points of a block: of 32, 64, 128 the best size within 300 ns a lookup
 	GroupSize = 128 // blocks whose payload offsets fit into 16 bits relative to the first
+
+	// Bits that tell where a payload is split: more than the codes of 32 keys
+	// take, however far apart they are.
+	SplitBits4 = 10
+	SplitBits6 = 11
 )
 
 // A Kind says what a section holds.
@@ -233,38 +238,42 @@ func (c *cursor) bytes(n uint64) []byte {
 // uint reads a varint of at most max: seven bits a byte, lowest first, in the
 // fewest bytes.
 func (c *cursor) uint(max uint64) uint64 {
-	if c.err == nil && c.at < len(c.b) && c.b[c.at] < 0x80 && uint64(c.b[c.at]) <= max {
-		c.at++
-		return uint64(c.b[c.at-1])
-	}
-	hi, lo := c.uint128()
-	if hi != 0 || lo > max {
+	n := c.uint128()
+	if n.hi != 0 || n.lo > max {
 		c.fail("number out of range")
 		return 0
 	}
-	return lo
+	return n.lo
 }
 
 // uint128 reads a varint of up to 128 bits.
-func (c *cursor) uint128() (hi, lo uint64) {
+func (c *cursor) uint128() addr {
+	if c.at < len(c.b) && c.b[c.at] < 0x80 && c.err == nil {
+		c.at++
+		return addr{0, uint64(c.b[c.at-1])}
+	}
+	return c.long()
+}
+
+// long reads a varint of any length.
+func (c *cursor) long() (n addr) {
 	for shift := uint(0); ; shift += 7 {
 		b := c.byte()
-		if c.err != nil {
-			return 0, 0
-		}
 		v := uint64(b & 0x7f)
-		if shift < 64 {
-			lo |= v << shift
-			hi |= v >> (64 - shift) // nothing while shift is 0: 7 bits >> 64
-		} else {
-			hi |= v << (shift - 64)
-		}
 		if shift > 121 && bits.Len64(v) > int(128-shift) || b == 0 && shift > 0 {
 			c.fail("number too long")
-			return 0, 0
+		}
+		if c.err != nil {
+			return addr{}
+		}
+		if shift < 64 {
+			n.lo |= v << shift
+			n.hi |= v >> (64 - shift) // nothing while shift is 0
+		} else {
+			n.hi |= v << (shift - 64)
 		}
 		if b < 0x80 {
-			return hi, lo
+			return n
 		}
 	}
 }

@@ -38,54 +38,60 @@ func expired(end Hour, now int64) bool { return end != 0 && now >= end.Seconds()
 // since the Unix epoch: the most specific prefix that holds it and has not
 // ended, be it a listing or an exclusion. IPv4-mapped addresses must come
 // unmapped, as they are IPv6 addresses otherwise. It does not allocate.
-func (s *Snapshot) Lookup(level Level, a netip.Addr, now int64) Match {
-	f := s.familyOf(level, a)
+func (s *Snapshot) Lookup(level Level, a netip.Addr, now int64) (m Match) {
+	key, f := s.locate(level, a)
 	if f == nil {
-		return Match{}
+		return m
 	}
-	key := addrOf(a)
-	return s.match(level, f, f.find(key, 129, now, &s.facts), key)
+	if at := f.find(key, 129, now, &s.facts); at.net >= 0 || at.point >= 0 {
+		s.fill(&m, level, f, at, key)
+	}
+	return m
 }
 
 // Parent returns what the level would say without m and everything inside it:
 // the next wider prefix that has not ended, a listing or an exclusion. It is
 // false if there is none, or if m is neither listed nor excluded.
-func (s *Snapshot) Parent(m Match, now int64) (Match, bool) {
+func (s *Snapshot) Parent(m Match, now int64) (up Match, ok bool) {
 	if !m.Listed && !m.Excluded {
-		return Match{}, false
+		return up, false
 	}
-	f := s.familyOf(m.level, m.Prefix.Addr())
+	key, f := s.locate(m.level, m.Prefix.Addr())
 	if f == nil {
-		return Match{}, false
+		return up, false
 	}
-	key := addrOf(m.Prefix.Addr())
-	up := s.match(m.level, f, f.find(key, m.Prefix.Bits(), now, &s.facts), key)
-	return up, up.Listed || up.Excluded
+	at := f.find(key, m.Prefix.Bits(), now, &s.facts)
+	if at.net < 0 && at.point < 0 {
+		return up, false
+	}
+	s.fill(&up, m.level, f, at, key)
+	return up, true
 }
 
 // AnyBelow says whether any address inside p is listed at the time now.
 func (s *Snapshot) AnyBelow(level Level, p netip.Prefix, now int64) bool {
-	f := s.familyOf(level, p.Addr())
-	return f != nil && p.IsValid() && f.anyBelow(addrOf(p.Masked().Addr()), p.Bits(), now, &s.facts)
+	if !p.IsValid() {
+		return false
+	}
+	key, f := s.locate(level, p.Addr())
+	return f != nil && f.anyBelow(key.masked(p.Bits()), p.Bits(), now, &s.facts)
 }
 
-// familyOf returns what a level lists of the family of a, or nil.
-func (s *Snapshot) familyOf(level Level, a netip.Addr) *family {
+// locate returns a as a number, and what a level lists of its family, or nil.
+func (s *Snapshot) locate(level Level, a netip.Addr) (addr, *family) {
 	switch {
+	case level < Address || level > System || !a.IsValid():
+		return addr{}, nil
 	case a.Is4():
-		return s.family(level, 4)
-	case a.Is6():
-		return s.family(level, 6)
+		return number(a), &s.tables[level].v4
 	}
-	return nil
+	return number(a), &s.tables[level].v6
 }
 
 // A place is where a prefix stands: a net, or a point by its rank.
 type place struct {
 	net, point int // -1 is none
 }
-
-var nowhere = place{-1, -1}
 
 // find returns the longest prefix that holds a, has fewer bits than below, and
 // has not ended.
@@ -117,47 +123,42 @@ func (t *facts) end(row uint32) Hour {
 	return t.rows[row-1].end
 }
 
-// match tells what stands at a place, which holds a.
-func (s *Snapshot) match(level Level, f *family, at place, a addr) Match {
-	var r row
-	m := Match{level: level}
-	bits := f.bits
-	switch {
-	case at.point >= 0:
-		r = f.columns.row(at.point)
-	case at.net < 0:
-		return Match{}
-	default:
-		bits = int(f.nets.length[at.net])
-		n := f.nets.row[at.net]
-		if n == 0 {
-			m.Excluded = true
-			break
-		}
-		r = s.facts.rows[n-1]
+// fill tells what stands at a place, which holds a.
+func (s *Snapshot) fill(m *Match, level Level, f *family, at place, a addr) {
+	m.level = level
+	if at.point >= 0 {
+		m.Listed = true
+		m.Prefix = f.prefix(a, f.bits)
+		f.columns.fill(&m.Facts, at.point)
+		m.Facts.Text = s.texts[level]
+		return
 	}
-	family := uint8(4)
-	if f.bits == 64 {
-		family = 6
-	}
-	m.Prefix = netip.PrefixFrom(a.masked(bits).netip(family), bits)
-	if m.Excluded {
-		return m
+	m.Prefix = f.prefix(a, int(f.nets.length[at.net]))
+	row := f.nets.row[at.net]
+	if row == 0 {
+		m.Excluded = true
+		return
 	}
 	m.Listed = true
-	m.Facts = s.facts.of(r)
-	if m.Facts.Text == nil {
+	s.facts.fill(&m.Facts, &s.facts.rows[row-1])
+	if len(m.Facts.Text) == 0 {
 		m.Facts.Text = s.texts[level]
 	}
-	return m
 }
 
-// of resolves a row; Text is nil if the listing has none of its own.
-func (t *facts) of(r row) MatchFacts {
-	m := MatchFacts{
-		Count: r.count, Threshold: r.threshold,
-		First: r.first, Last: r.last, End: r.end, Kinds: r.kinds,
+// prefix returns the prefix of n bits that holds a.
+func (f *family) prefix(a addr, n int) netip.Prefix {
+	version := uint8(4)
+	if f.bits == 64 {
+		version = 6
 	}
+	return netip.PrefixFrom(a.masked(n).netip(version), n)
+}
+
+// fill resolves a row; Text stays empty if the listing has none of its own.
+func (t *facts) fill(m *MatchFacts, r *row) {
+	m.Count, m.Threshold = r.count, r.threshold
+	m.First, m.Last, m.End, m.Kinds = r.first, r.last, r.end, r.kinds
 	if r.system != 0 {
 		x := &t.systems[r.system-1]
 		m.ASN, m.ASName = x.asn, x.name
@@ -165,7 +166,6 @@ func (t *facts) of(r row) MatchFacts {
 	if r.text != 0 {
 		m.Text = t.texts[r.text-1]
 	}
-	return m
 }
 
 // anyBelow says whether an address of the prefix of n bits at a is listed.
@@ -202,9 +202,6 @@ func (f *family) filled(a addr, n int, now int64, facts *facts) bool {
 // inside returns the first prefix that starts in the prefix of n bits at a and
 // is longer than n.
 func (t *nets) inside(a addr, n int) int {
-	if t.len() == 0 {
-		return 0
-	}
 	i := 0
 	if a != (addr{}) {
 		i = t.after(a.before())
@@ -280,29 +277,28 @@ func (s *Snapshot) Listings(level Level) iter.Seq[Listing] {
 			return
 		}
 		t := &s.tables[level]
-		if s.walk(level, 4, &t.v4, yield) {
-			s.walk(level, 6, &t.v6, yield)
+		if s.walk(level, &t.v4, yield) {
+			s.walk(level, &t.v6, yield)
 		}
 	}
 }
 
 // walk merges points and nets; it is false once yield wants no more.
-func (s *Snapshot) walk(level Level, version uint8, f *family, yield func(Listing) bool) bool {
+func (s *Snapshot) walk(level Level, f *family, yield func(Listing) bool) bool {
 	net := 0
 	for rank, key := range f.points.all() {
 		a := addr{key << (64 - f.points.width), 0}
-		for net < f.nets.len() && f.nets.stands(net, a, f.bits) {
-			if !yield(s.listing(level, version, f, place{net, -1}, f.nets.addr(net))) {
+		for ; net < f.nets.len() && f.nets.stands(net, a, f.bits); net++ {
+			if !yield(s.listing(level, f, place{net, -1}, f.nets.addr(net))) {
 				return false
 			}
-			net++
 		}
-		if !yield(s.listing(level, version, f, place{-1, rank}, a)) {
+		if !yield(s.listing(level, f, place{-1, rank}, a)) {
 			return false
 		}
 	}
 	for ; net < f.nets.len(); net++ {
-		if !yield(s.listing(level, version, f, place{net, -1}, f.nets.addr(net))) {
+		if !yield(s.listing(level, f, place{net, -1}, f.nets.addr(net))) {
 			return false
 		}
 	}
@@ -315,28 +311,19 @@ func (t *nets) stands(i int, a addr, n int) bool {
 	return b.less(a) || b == a && int(t.length[i]) < n
 }
 
-func (s *Snapshot) listing(level Level, version uint8, f *family, at place, a addr) Listing {
-	l := Listing{Level: level}
-	if at.point >= 0 {
-		l.Prefix = netip.PrefixFrom(a.netip(version), f.bits)
-		l.Facts = s.facts.copied(f.columns.row(at.point))
-		return l
-	}
-	l.Prefix = netip.PrefixFrom(a.netip(version), int(f.nets.length[at.net]))
-	if n := f.nets.row[at.net]; n == 0 {
-		l.Excluded = true
-	} else {
-		l.Facts = s.facts.copied(s.facts.rows[n-1])
+func (s *Snapshot) listing(level Level, f *family, at place, a addr) Listing {
+	var m Match
+	s.fill(&m, level, f, at, a)
+	l := Listing{Level: level, Prefix: m.Prefix, Excluded: m.Excluded, Facts: Facts{
+		Count: m.Facts.Count, Threshold: m.Facts.Threshold, ASN: m.Facts.ASN, ASName: string(m.Facts.ASName),
+		First: m.Facts.First, Last: m.Facts.Last, End: m.Facts.End, Kinds: m.Facts.Kinds,
+	}}
+	if at.net >= 0 && !m.Excluded {
+		if own := s.facts.rows[f.nets.row[at.net]-1].text; own != 0 {
+			l.Text = string(m.Facts.Text)
+		}
 	}
 	return l
-}
-
-func (t *facts) copied(r row) Facts {
-	m := t.of(r)
-	return Facts{
-		Count: m.Count, Threshold: m.Threshold, ASN: m.ASN, ASName: string(m.ASName),
-		First: m.First, Last: m.Last, End: m.End, Kinds: m.Kinds, Text: string(m.Text),
-	}
 }
 
 // at returns the key of that rank.

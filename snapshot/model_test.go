@@ -36,9 +36,6 @@ var sixtyFours = []netip.Addr{
 	netip.MustParseAddr("ffff:ffff:ffff:fff0::"),
 }
 
-// at returns the address whose varying bits are v.
-func (w world) at(v int) netip.Addr { return vary(w.base, w.base.BitLen()-w.low, w.low, v) }
-
 // vary sets n bits of a from bit from on to v.
 func vary(a netip.Addr, from, n, v int) netip.Addr {
 	b := a.AsSlice()

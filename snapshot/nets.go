@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"net/netip"
 )
 
@@ -9,7 +10,8 @@ import (
 // IPv4 address is the top half of hi, and the rest is zero.
 type addr struct{ hi, lo uint64 }
 
-func addrOf(a netip.Addr) addr {
+// number returns a, which is valid, as an addr.
+func number(a netip.Addr) addr {
 	if a.Is4() {
 		b := a.As4()
 		return addr{uint64(binary.BigEndian.Uint32(b[:])) << 32, 0}
@@ -30,16 +32,6 @@ func (a addr) netip(family uint8) netip.Addr {
 
 func (a addr) less(b addr) bool { return a.hi < b.hi || a.hi == b.hi && a.lo < b.lo }
 
-// add returns a + b and whether that is past the last address.
-func (a addr) add(b addr) (sum addr, over bool) {
-	sum = addr{a.hi + b.hi, a.lo + b.lo}
-	carry := sum.lo < a.lo
-	if carry {
-		sum.hi++
-	}
-	return sum, sum.hi < a.hi || carry && sum.hi == a.hi
-}
-
 // masked returns a with all bits after the first n cleared.
 func (a addr) masked(n int) addr {
 	if n <= 64 {
@@ -56,33 +48,48 @@ func (a addr) last(n int) addr {
 	return addr{a.hi, a.lo | ^uint64(0)>>(n-64)}
 }
 
-// units returns count units of 2^(128-n), and whether that is past the last address.
-func units(hi, lo uint64, n int) (addr, bool) {
-	shift := uint(128 - n)
-	if shift >= 64 {
-		over := hi != 0 || shift > 64 && lo>>(128-shift) != 0
-		return addr{lo << (shift - 64), 0}, over
-	}
-	return addr{hi<<shift | lo>>(64-shift), lo << shift}, shift > 0 && hi>>(64-shift) != 0
-}
-
 // follows returns the first address after the prefix of n bits that starts at
 // a, and whether that is past the last address.
 func (a addr) follows(n int) (addr, bool) {
-	if n == 0 {
-		return addr{}, true
-	}
-	size, _ := units(0, 1, n)
-	return a.add(size)
+	last := a.last(n)
+	lo, carry := bits.Add64(last.lo, 1, 0)
+	hi, over := bits.Add64(last.hi, 0, carry)
+	return addr{hi, lo}, over != 0
 }
 
-// aligned returns the first multiple of 2^(128-n) at or above a, and whether
-// that is past the last address.
-func (a addr) aligned(n int) (addr, bool) {
-	if m := a.masked(n); m != a {
-		return m.follows(n)
+// place returns the prefix of n bits that comes gap prefixes of that length
+// after the first one that starts at a or above, and whether that is past the
+// last address.
+func (a addr) place(gap addr, n int) (addr, bool) {
+	if n > 0 && n <= 64 && a.lo|gap.hi == 0 {
+		return a.placeShort(gap.lo, 64-n)
 	}
-	return a, false
+	over := false
+	if m := a.masked(n); m != a {
+		a, over = m.follows(n)
+	}
+	if n == 0 {
+		return a, over || gap != (addr{})
+	}
+	shift := uint(128 - n)
+	lost := gap.hi >> (64 - shift) // nothing while shift is 0
+	size := addr{gap.hi<<shift | gap.lo>>(64-shift), gap.lo << shift}
+	if shift >= 64 {
+		lost = gap.hi | gap.lo>>(128-shift)
+		size = addr{gap.lo << (shift - 64), 0}
+	}
+	lo, carry := bits.Add64(a.lo, size.lo, 0)
+	hi, carry := bits.Add64(a.hi, size.hi, carry)
+	return addr{hi, lo}, over || lost != 0 || carry != 0
+}
+
+// placeShort is place for prefixes of up to 64 bits, which are usual, and for
+// a place that starts there. They are numbers below 2^64 >> shift.
+func (a addr) placeShort(gap uint64, shift int) (addr, bool) {
+	mask := uint64(1)<<shift - 1
+	number := a.hi>>shift + (a.hi&mask+mask)>>shift
+	room := ^uint64(0)>>shift - number
+	return addr{(number + gap) << shift, 0}, number > ^uint64(0)>>shift || gap > room
 }
 
 // nets is a laminar set of prefixes: of any two, one holds the other or they
@@ -95,9 +102,8 @@ type nets struct {
 	length  []uint8  // of the prefix, bits
 	parent  []int32  // next wider prefix, or -1
 	row     []uint32 // facts: 1 + index of the row; 0 is an exclusion
-	index   index
-	listed  int // entries that are not exclusions
-	deepest int // most bits of any prefix
+	index   index    // over hi
+	deepest int      // most bits of any prefix
 }
 
 func (n *nets) len() int { return len(n.length) }
@@ -143,7 +149,7 @@ func openNets(x Section, b []byte, rows int, used *int) (nets, error) {
 	if err := c.end(); err != nil {
 		return nets{}, err
 	}
-	n.index = newIndex(x.Count, func(i int) uint64 { return n.hi[i] })
+	n.index = newIndex(n.hi)
 	return n, nil
 }
 
@@ -159,34 +165,46 @@ func (n *nets) readLengths(c *cursor) {
 	}
 }
 
-// readParents reads for each prefix how many of those around its predecessor,
-// and the predecessor itself, end before it.
+// readParents reads for each prefix how many prefixes end before it: of its
+// predecessor and those around that, the innermost ones.
 func (n *nets) readParents(c *cursor) {
 	for i := range n.parent {
-		up := c.uint(129)
 		at := int32(i - 1)
-		for ; up > 0 && at >= 0; up-- {
+		for up := c.uint(netsDeep); up > 0; up-- {
+			if at < 0 {
+				c.fail("more prefixes end than there are")
+				return
+			}
 			at = n.parent[at]
 		}
-		if up > 0 || at >= 0 && n.length[i] <= n.length[at] {
-			c.fail("prefix not inside its parent")
+		if at >= 0 && n.length[i] <= n.length[at] {
+			c.fail("prefix not longer than its parent")
 			return
 		}
 		n.parent[i] = at
 	}
 }
 
+// netsDeep is the greatest number of nested prefixes.
+const netsDeep = 129
+
 // readGaps reads the first addresses: each as the distance, in prefixes of the
 // same length, from the first place where it could be. That is the start of
-// its parent, or the end of the last prefix of the same parent.
+// its parent, or the end of the prefix before it that has the same parent.
 func (n *nets) readGaps(c *cursor) {
 	for i := range n.hi {
-		low, over := n.lowest(i)
-		low, over2 := low.aligned(int(n.length[i]))
-		gap, over3 := units2(c, int(n.length[i]))
-		a, over4 := low.add(gap)
-		p := n.parent[i]
-		if over || over2 || over3 || over4 || p >= 0 && n.addr(int(p)).last(int(n.length[p])).less(a) {
+		parent, before := int(n.parent[i]), i-1
+		low, over := addr{}, false
+		if parent != before {
+			for int(n.parent[before]) != parent {
+				before = int(n.parent[before])
+			}
+			low, over = n.addr(before).follows(int(n.length[before]))
+		} else if parent >= 0 {
+			low = n.addr(parent)
+		}
+		a, past := low.place(c.uint128(), int(n.length[i]))
+		if over || past || parent >= 0 && !n.covers(parent, a) {
 			c.fail("prefix outside its parent")
 		}
 		if c.err != nil {
@@ -197,27 +215,6 @@ func (n *nets) readGaps(c *cursor) {
 			n.lo[i] = a.lo
 		}
 	}
-}
-
-func units2(c *cursor, n int) (addr, bool) {
-	hi, lo := c.uint128()
-	return units(hi, lo, n)
-}
-
-// lowest returns the first address at which prefix i could start.
-func (n *nets) lowest(i int) (addr, bool) {
-	p := n.parent[i]
-	if p == int32(i-1) {
-		if p < 0 {
-			return addr{}, false
-		}
-		return n.addr(int(p)), false
-	}
-	before := i - 1 // the last prefix with the same parent
-	for n.parent[before] != p {
-		before = int(n.parent[before])
-	}
-	return n.addr(before).follows(int(n.length[before]))
 }
 
 // readRows reads references to facts: 0 is an exclusion, 1 the next row that
@@ -238,9 +235,6 @@ func (n *nets) readRows(c *cursor, rows int, used *int) {
 		if c.err != nil {
 			return
 		}
-		if ref != 0 {
-			n.listed++
-		}
 	}
 }
 
@@ -255,23 +249,26 @@ func (n *nets) covers(i int, a addr) bool {
 
 // after returns the first prefix that starts above a.
 func (n *nets) after(a addr) int {
-	lo, hi := n.index.bucket(a.hi)
-	for lo < hi {
-		mid := int(uint(lo+hi) / 2)
-		if a.less(n.addr(mid)) {
-			hi = mid
+	i := n.index.after(n.hi, a.hi)
+	if n.lo == nil || i == 0 || n.hi[i-1] != a.hi || n.lo[i-1] <= a.lo {
+		return i
+	}
+	first := 0 // of those with the same high half, which are up to i
+	if a.hi > 0 {
+		first = n.index.after(n.hi, a.hi-1)
+	}
+	for i > first && n.lo[i-1] > a.lo {
+		if mid := int(uint(first+i) / 2); n.lo[mid] > a.lo {
+			i = mid
 		} else {
-			lo = mid + 1
+			first = mid + 1
 		}
 	}
-	return lo
+	return i
 }
 
 // cover returns the longest prefix that holds a, or -1.
 func (n *nets) cover(a addr) int {
-	if len(n.length) == 0 {
-		return -1
-	}
 	i := n.after(a) - 1
 	for i >= 0 && !n.covers(i, a) {
 		i = int(n.parent[i])

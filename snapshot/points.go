@@ -8,296 +8,311 @@ import "math/bits"
 // A block is its first key, which stands in the directory, and up to 63 more
 // by binary interpolative coding (Moffat and Stuiver, 2000): the middle key is
 // coded in the fewest bits that tell it from all values it could have between
-// its neighbours, then both halves likewise. The left half runs forward from
-// the start of the block's payload and the right half backward from its end,
-// so a search reads one half only.
+// its neighbours, then both halves likewise. Four runs of codes make a payload,
+// one from each of its ends inwards and two from a split in the middle
+// outwards, so that a search decodes one quarter.
+//
+// Go in WebAssembly takes many nanoseconds for a call, an indirect jump for
+// most branches, and a bounds check for each access to memory: hence code,
+// which a search runs a dozen times, is short and has few of them.
 type points struct {
-	n       int    // keys
-	width   uint   // bits of a key: 32 or 64
-	payload []byte // of all blocks
-	groups  []byte // u32 a group: where the payload of its first block starts
-	starts  []byte // u16 a block: where its payload starts, from that of the group
-	keys    []byte // u32 or u64 a block: its first key
-	padded  []byte // payload and what follows it, so that a read of 8 bytes stays inside
-	index   index  // over keys
+	n      int      // keys
+	width  uint     // bits of a key: 32 or 64
+	bytes  []byte   // of the section: payloads, then the directory
+	starts []uint32 // where the payload of each block starts, and where the last one ends
+	firsts []uint64 // first key of each block, and the first key above all blocks, modulo 2^64
+	index  index    // over firsts
 }
 
-// A step codes one key of a block; its neighbours are the nearest keys on both
-// sides that are coded before it.
-type step struct {
-	mid          uint8 // position in the block
-	lo, hi, slot uint8 // where a search keeps the neighbours, and this key
-	below, above uint8 // positions from the lower and to the upper neighbour
-	left         uint8 // steps that code the keys between the lower neighbour and this one
-}
+const quarterSize = BlockSize / 4
 
-// steps is the order in which the keys of a block are coded: the middle one,
-// the left half, the right half.
-var steps = planSteps()
+// A way is the direction in which a run of codes is read.
+type way int
 
 const (
-	slotFirst = 0 // the first key of the block
-	slotBound = 1 // the first key of the next block
-	slotMid   = 2 // the middle key; one more for each halving
-	rightHalf = BlockSize / 2
+	forward  way = 0
+	backward way = -1
 )
 
-func planSteps() (plan [BlockSize - 1]step) {
-	next := 0
-	var halve func(lo, hi, loSlot, hiSlot, slot uint8)
-	halve = func(lo, hi, loSlot, hiSlot, slot uint8) {
-		if hi-lo < 2 {
-			return
-		}
-		mid := (lo + hi) / 2
-		plan[next] = step{mid, loSlot, hiSlot, slot, mid - lo, hi - mid, mid - lo - 1}
-		next++
-		halve(lo, mid, loSlot, slot, slot+1)
-		halve(mid, hi, slot, hiSlot, slot+1)
-	}
-	halve(0, BlockSize, slotFirst, slotBound, slotMid)
-	return plan
-}
-
-// openPoints slices the section and checks its directory: first keys far
-// enough apart for the keys between them, payloads in order and inside.
+// openPoints slices the section and reads its directory: first keys far enough
+// apart for the keys between them, payloads in order and inside.
 func openPoints(x Section, b []byte) (points, error) {
-	p := points{n: x.Count, width: 32}
+	p := points{n: x.Count, width: 32, bytes: b}
 	if x.Family == 6 {
 		p.width = 64
 	}
 	c := cursor{name: x.String(), b: b}
 	blocks := (x.Count + BlockSize - 1) / BlockSize
 	groups := (blocks + GroupSize - 1) / GroupSize
-	directory := 4*groups + 2*blocks + int(p.width/8)*blocks
-	if x.Count == 0 || directory > len(b) {
+	size := int(p.width / 8)
+	directory := 4*groups + 2*blocks + size*blocks
+	if x.Count <= 0 || directory > len(b) {
 		c.fail("directory does not fit the section")
 		return points{}, c.err
 	}
-	p.padded = b
-	p.payload = c.bytes(uint64(len(b) - directory))
-	p.groups = c.bytes(uint64(4 * groups))
-	p.starts = c.bytes(uint64(2 * blocks))
-	p.keys = c.bytes(uint64(int(p.width/8) * blocks))
-	if err := p.checkDirectory(&c); err != nil {
-		return points{}, err
+	payloads := len(b) - directory
+	p.readStarts(&c, b[payloads:], groups, blocks)
+	p.readFirsts(b[len(b)-size*blocks:], blocks)
+	p.checkDirectory(&c, blocks, payloads)
+	if c.err != nil {
+		return points{}, c.err
 	}
-	p.index = newIndex(blocks, p.key)
+	p.index = newIndex(p.firsts[:blocks])
 	return p, nil
 }
 
-func (p *points) checkDirectory(c *cursor) error {
-	for b := range p.blocks() {
-		here, next := p.start(b), p.start(b+1)
-		if here > next || next > len(p.payload) || b == 0 && here != 0 {
-			c.at = len(p.payload)
-			c.fail("payload of a block outside its place")
-			break
-		}
-		room := p.bound(b) - p.key(b) // wraps to 0 only for the whole space of 64-bit keys
-		if b+1 < p.blocks() && p.key(b+1) <= p.key(b) || room != 0 && room < uint64(p.count(b)) {
-			c.at = len(c.b)
-			c.fail("first keys of blocks out of order")
-			break
+func (p *points) readStarts(c *cursor, b []byte, groups, blocks int) {
+	p.starts = make([]uint32, blocks+1)
+	relative := b[4*groups:]
+	for i := range blocks {
+		n := uint32(le16(relative[2*i:]))
+		p.starts[i] = le32(b[i/GroupSize*4:]) + n
+		if i%GroupSize == 0 && n != 0 {
+			c.fail("group does not start at its first block")
 		}
 	}
-	return c.err
+	p.starts[blocks] = uint32(len(c.b) - len(b))
 }
 
+func (p *points) readFirsts(b []byte, blocks int) {
+	p.firsts = make([]uint64, blocks+1)
+	if p.width == 64 {
+		for i := range blocks {
+			p.firsts[i] = le64(b[8*i:])
+		}
+		return
+	}
+	for i := range blocks {
+		p.firsts[i] = uint64(le32(b[4*i:]))
+	}
+	p.firsts[blocks] = 1 << 32
+}
+
+func (p *points) checkDirectory(c *cursor, blocks, payloads int) {
+	if p.starts[0] != 0 {
+		c.fail("payload of the first block outside its place")
+	}
+	for i := range blocks {
+		if p.starts[i] > p.starts[i+1] {
+			c.at = payloads
+			c.fail("payloads out of order or outside their place")
+		}
+		if p.firsts[i+1]-p.firsts[i]-1 < uint64(p.count(i)-1) || p.firsts[i] >= p.firsts[i+1] && i+1 < blocks {
+			c.at = len(c.b)
+			c.fail("first keys of blocks out of order")
+		}
+	}
+}
+
+// blocks returns the number of blocks.
 func (p *points) blocks() int { return (p.n + BlockSize - 1) / BlockSize }
 
 // count returns the number of keys of block b.
 func (p *points) count(b int) int { return min(BlockSize, p.n-b*BlockSize) }
 
-// key returns the first key of block b.
-func (p *points) key(b int) uint64 {
-	if p.width == 32 {
-		return uint64(le32(p.keys[4*b:]))
-	}
-	return le64(p.keys[8*b:])
-}
-
-// bound returns the first key that lies above block b; 2^64 is 0.
-func (p *points) bound(b int) uint64 {
-	if b+1 < p.blocks() {
-		return p.key(b + 1)
-	}
-	return 1 << p.width
-}
-
-// start returns where the payload of block b starts, and for b past the last
-// block where the payloads end.
-func (p *points) start(b int) int {
-	if b >= p.blocks() {
-		return len(p.payload)
-	}
-	return int(le32(p.groups[b/GroupSize*4:])) + int(le16(p.starts[2*b:]))
-}
-
-// block returns the block that holds key if any does, or -1.
-func (p *points) block(key uint64) int {
-	lo, hi := p.index.bucket(key)
-	for lo < hi { // the first block of the bucket that starts above key
-		mid := int(uint(lo+hi) / 2)
-		if p.key(mid) <= key {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return lo - 1
-}
-
 // search returns how many keys are smaller than key, and whether key is there.
 func (p *points) search(key uint64) (rank int, found bool) {
-	if p.n == 0 {
+	if p.n == 0 || key < p.firsts[0] {
 		return 0, false
 	}
-	b := p.block(key)
-	if b < 0 {
-		return 0, false
-	}
-	rank = b * BlockSize
-	if first := p.key(b); first >= key {
-		return rank, first == key
-	}
+	b := p.index.after(p.firsts, key) - 1
 	var d decoder
 	d.open(p, b)
+	if d.keys[0] == key {
+		return b * BlockSize, true
+	}
 	below, found := d.search(key)
-	return rank + below, found
+	return b*BlockSize + below, found
 }
 
-// A decoder decodes one block. slots holds the keys between which the next
-// ones lie.
+// A decoder decodes one block. The keys at 0, 16, 32, 48 and the bound of a
+// block part it into quarters.
 type decoder struct {
-	slots [8]uint64
 	b     []byte
 	count int // keys of the block
 	at    int // bit at which the next code starts, or before which it ends
+	split int // bit at which the inner runs start
 	end   int // bit at which the payload ends
+	keys  [5]uint64
 }
 
 func (d *decoder) open(p *points, b int) {
-	d.b, d.count = p.padded, p.count(b)
-	d.at, d.end = 8*p.start(b), 8*p.start(b+1)
-	d.slots[slotFirst] = p.key(b)
-	d.slots[slotBound] = p.bound(b) + uint64(BlockSize-d.count)
+	d.b, d.count = p.bytes, p.count(b)
+	d.at, d.end = 8*int(p.starts[b]), 8*int(p.starts[b+1])
+	n := SplitBits4
+	if p.width == 64 {
+		n = SplitBits6
+	}
+	d.split = d.at + n + d.bits(d.at, n)
+	d.at += n
+	d.keys[0] = p.firsts[b]
+	d.keys[4] = p.firsts[b+1] + uint64(BlockSize-d.count)
+}
+
+// bits returns the n bits from a bit on, at most 57.
+func (d *decoder) bits(from, n int) int {
+	i := min(uint(from/8), uint(len(d.b)-8)) // beyond the payloads lies the directory, of at least ten bytes
+	return int(le64(d.b[i:]) >> (from % 8) & (1<<n - 1))
 }
 
 // search returns how many keys of the block are smaller than key, which is
-// greater than the first, and whether it is there. Only the subtrees on the
-// way to key, and those left of it in the same half, are decoded.
+// greater than the first, and whether it is there.
 func (d *decoder) search(key uint64) (below int, found bool) {
-	mid := d.next(0, 0)
-	if rightHalf >= d.count || key < mid {
-		return d.scan(1, rightHalf, 0, key, 1)
-	}
-	if key == mid {
-		return rightHalf, true
-	}
-	d.at = d.end
-	return d.scan(rightHalf, BlockSize-1, -1, key, rightHalf+1)
-}
-
-// scan runs the steps from t to end, forward (0) or backward (-1), until it
-// knows about key. It starts with below keys known to be smaller.
-func (d *decoder) scan(t, end, backward int, key uint64, below int) (int, bool) {
-	for t < end {
-		v := d.next(t, backward)
-		s := &steps[t]
-		t++
-		if int(s.mid) < d.count {
-			if v < key {
-				below = max(below, int(s.mid)+1)
-				continue
-			}
-			if v == key {
-				return int(s.mid), true
-			}
+	if d.middle(2, 0, 4, forward); !d.below(key, 2) {
+		d.at = d.end
+		if d.middle(3, 2, 4, backward); !d.below(key, 3) {
+			return d.scan(3, backward, key)
 		}
-		end = t + int(s.left)
+		d.at = d.split
+		return d.scan(2, forward, key)
 	}
-	return below, false
+	if d.middle(1, 0, 2, forward); d.below(key, 1) {
+		return d.scan(0, forward, key)
+	}
+	d.at = d.split
+	return d.scan(1, backward, key)
 }
 
-// next decodes the key of step t. Steps past the last key of a short block
-// have no code; they stand for the keys that would follow its bound closely.
-func (d *decoder) next(t, backward int) uint64 {
-	s := &steps[t]
-	lo := d.slots[s.lo&7] + uint64(s.below)
-	hi := d.slots[s.hi&7] - uint64(s.above)
-	if int(s.mid) < d.count {
-		lo += d.code(hi-lo, backward)
-	} else {
-		lo = hi
-	}
-	d.slots[s.slot&7] = lo
-	return lo
+// below says whether key is below the first key of quarter q.
+func (d *decoder) below(key uint64, q int) bool {
+	return q*quarterSize >= d.count || key < d.keys[q]
 }
 
-// code decodes a number from 0 to top in the truncated binary code: with k the
-// bits of top, the 2^k - 1 - top smallest numbers take k-1 bits, the others k.
-func (d *decoder) code(top uint64, backward int) uint64 {
+// middle decodes the first key of quarter q, between those of quarters lo and
+// hi. A key past the last one of a short block has no code; it stands for one
+// that would follow the bound of the block closely.
+func (d *decoder) middle(q, lo, hi int, w way) {
+	least := d.keys[lo] + uint64(q-lo)*quarterSize
+	most := d.keys[hi] - uint64(hi-q)*quarterSize
+	if q*quarterSize >= d.count {
+		d.keys[q] = most
+		return
+	}
+	d.keys[q] = least + d.code(most-least, w)
+}
+
+// scan looks for key in quarter q. It decodes the keys on the way to key, each
+// in the middle between lo and hi, and those left of it, to pass over them.
+func (d *decoder) scan(q int, w way, key uint64) (below int, found bool) {
+	lo, hi := d.keys[q], d.keys[q+1]
+	below = q * quarterSize // the position of lo
+	if lo == key {
+		return below, true
+	}
+	for half := quarterSize / 2; half > 0; half /= 2 {
+		room := hi - lo - 2*uint64(half)
+		if below+half >= d.count {
+			hi -= uint64(half) // no code, see middle
+			continue
+		}
+		v := lo + uint64(half) + d.code(room, w)
+		if key < v {
+			hi = v
+			continue
+		}
+		if key == v {
+			return below + half, true
+		}
+		d.skip(half, lo, v, w)
+		lo, below = v, below+half
+	}
+	return below + 1, false
+}
+
+// skip decodes the keys at the size - 1 positions between lo and hi.
+func (d *decoder) skip(size int, lo, hi uint64, w way) {
+	if size < 4 {
+		if size == 2 {
+			d.code(hi-lo-2, w)
+		}
+		return
+	}
+	half := uint64(size / 2)
+	v := lo + half + d.code(hi-lo-2*half, w)
+	if size == 4 {
+		d.code(v-lo-2, w)
+		d.code(hi-v-2, w)
+		return
+	}
+	d.skip(size/2, lo, v, w)
+	d.skip(size/2, v, hi, w)
+}
+
+// fill decodes the keys at the size - 1 positions between keys[0] and
+// keys[size], the first of which is position at of the block.
+func (d *decoder) fill(keys []uint64, at, size int, w way) {
+	half := size / 2
+	if half == 0 {
+		return
+	}
+	x := keys[size] - keys[0] - uint64(size)
+	if at+half < d.count {
+		x = d.code(x, w)
+	}
+	keys[half] = keys[0] + uint64(half) + x
+	d.fill(keys[:half+1], at, half, w)
+	d.fill(keys[half:], at+half, half, w)
+}
+
+// code reads a number from 0 to top in the truncated binary code: with k the
+// bits of top, the 2^k - 1 - top smallest numbers take k-1 bits and the others
+// k. Bits outside of the section are others of it: only a block that breaks
+// the format asks for them.
+func (d *decoder) code(top uint64, w way) uint64 {
 	if top == 0 {
 		return 0
 	}
-	zeros := bits.LeadingZeros64(top) & 63
+	b := d.b
+	zeros := uint(bits.LeadingZeros64(top)) & 63
+	k := 64 - zeros
+	from := uint(d.at - int(k)&int(w))
+	i := from / 8
+	if i+8 >= uint(len(b)) {
+		i = 0
+	}
+	word := le64(b[i:]) >> (from % 8)
+	if k > 57 {
+		word |= uint64(b[i+8]) << 1 << (63 - from%8)
+	}
 	mask := ^uint64(0) >> zeros
 	short := mask ^ top
-	k := 64 - zeros
-	used := k - 1
-	word := d.load(d.at-k&backward, k)
-	x := word >> (-backward & 63) & (mask >> 1)
-	if x >= short {
-		x = x<<1 + word>>(used&^backward&63)&1 - short
-		used = k
-	}
-	d.at += used ^ backward - backward
-	return x
-}
-
-// load returns at least k bits from bit on; bits outside of the section are 0.
-func (d *decoder) load(bit, k int) uint64 {
-	i, shift := bit>>3, uint(bit&7)
-	if uint(i) < uint(len(d.b)) && len(d.b)-i > 8 {
-		word := le64(d.b[i:]) >> shift
-		if k > 57 {
-			word |= uint64(d.b[i+8]) << 1 << (63 - shift)
-		}
-		return word
-	}
-	return d.loadEdge(bit)
-}
-
-func (d *decoder) loadEdge(bit int) (word uint64) {
-	for j := range 9 {
-		if i := bit>>3 + j; i >= 0 && i < len(d.b) {
-			if shift := 8*j - bit&7; shift >= 0 {
-				word |= uint64(d.b[i]) << uint(shift)
-			} else {
-				word |= uint64(d.b[i]) >> uint(-shift)
-			}
-		}
-	}
-	return word
+	x := word >> (uint(w) & 1) & (mask >> 1)
+	last := word >> ((k - 1) &^ uint(w) & 63) & 1
+	long := (short - 1 - x) >> 63 // 1 if x >= short, without a branch that nobody could foretell
+	d.at += (int(k+uint(long)) - 1) ^ int(w) - int(w)
+	return x + (x+last-short)&-long
 }
 
 // decode returns all keys of block b in order, in room.
 func (p *points) decode(b int, room *[BlockSize]uint64) []uint64 {
 	var d decoder
 	d.open(p, b)
-	room[0] = d.slots[slotFirst]
-	for t := range steps {
-		backward := 0
-		if t >= rightHalf {
-			backward = -1
-		}
-		if t == rightHalf {
-			d.at = d.end
-		}
-		room[steps[t].mid] = d.next(t, backward)
-	}
+	d.all(room)
 	return room[:d.count]
+}
+
+// all decodes the whole block, and returns the bits where the four runs end.
+func (d *decoder) all(room *[BlockSize]uint64) (ends [4]int) {
+	d.middle(2, 0, 4, forward)
+	d.middle(1, 0, 2, forward)
+	ends[0] = d.copy(0, forward, room)
+	d.at = d.split
+	ends[1] = d.copy(1, backward, room)
+	d.at = d.end
+	d.middle(3, 2, 4, backward)
+	ends[3] = d.copy(3, backward, room)
+	d.at = d.split
+	ends[2] = d.copy(2, forward, room)
+	return ends
+}
+
+// copy decodes quarter q into its place in room.
+func (d *decoder) copy(q int, w way, room *[BlockSize]uint64) (end int) {
+	var keys [quarterSize + 1]uint64
+	keys[0], keys[quarterSize] = d.keys[q], d.keys[q+1]
+	d.fill(keys[:], q*quarterSize, quarterSize, w)
+	copy(room[q*quarterSize:][:quarterSize], keys[:])
+	return d.at
 }
 
 // An index finds the few items of a sorted list among which a key lies, by the
@@ -310,37 +325,44 @@ type index struct {
 
 const indexBitsMax = 16 // 256 KiB of memory
 
-// newIndex indexes n items by their keys, which never fall.
-func newIndex(n int, key func(int) uint64) index {
-	if n == 0 {
+// newIndex indexes the sorted keys of items.
+func newIndex(keys []uint64) index {
+	if len(keys) == 0 {
 		return index{}
 	}
-	x := index{base: key(0)}
-	size := min(bits.Len(uint(n)), indexBitsMax)
-	span := key(n-1) - x.base
+	x := index{base: keys[0]}
+	span := keys[len(keys)-1] - x.base
+	size := min(bits.Len(uint(len(keys))), indexBitsMax)
 	x.shift = uint(max(0, bits.Len64(span)-size))
 	x.first = make([]uint32, span>>x.shift+2)
-	bucket := 0
-	for i := range n {
-		for b := int((key(i) - x.base) >> x.shift); bucket < b; {
+	bucket := uint64(0)
+	for i, key := range keys {
+		for b := (key - x.base) >> x.shift; bucket < b; {
 			bucket++
 			x.first[bucket] = uint32(i)
 		}
 	}
-	x.first[bucket+1] = uint32(n)
+	x.first[bucket+1] = uint32(len(keys))
 	return x
 }
 
-// bucket returns the range of items that share the bucket of key. The last
-// item at or below key is one of them, or the one before.
-func (x *index) bucket(key uint64) (lo, hi int) {
-	if key < x.base || len(x.first) == 0 {
-		return 0, 0
+// after returns the first item whose key is above key. The items are those
+// that were indexed, or begin with them.
+func (x *index) after(keys []uint64, key uint64) int {
+	if len(x.first) == 0 || key < x.base {
+		return 0
 	}
-	b := (key - x.base) >> x.shift
-	if b+1 >= uint64(len(x.first)) {
-		last := int(x.first[len(x.first)-1])
-		return last, last
+	b := min((key-x.base)>>x.shift, uint64(len(x.first)-2))
+	lo := int(x.first[b])
+	n := int(x.first[b+1]) - lo
+	for n > 0 {
+		half := (n + 1) / 2
+		step := half
+		if keys[lo+half-1] > key {
+			step = 0
+		}
+		lo += step
+		n -= half
 	}
-	return int(x.first[b]), int(x.first[b+1])
+	return lo
 }

@@ -4,7 +4,11 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -117,5 +121,89 @@ func TestSizeRealAddresses(t *testing.T) {
 	t.Logf("%d addresses: %d bytes, %.3f bits each; on the wire %d", len(addrs), len(image), bits, wireSize(t, image))
 	if bits > 9 {
 		t.Errorf("%.3f bits an address, want at most 9", bits)
+	}
+}
+
+// zoneLines returns the lines of a packed zone file as UTF-8 or Latin-1 bytes.
+func zoneLines(t testing.TB, name string) []string {
+	t.Helper()
+	path := dataFile(t, "uceprotect-2026-07/"+name+".xz")
+	out, err := exec.Command("xz", "-dc", path).Output()
+	if err != nil {
+		t.Skipf("xz is needed to read the real zones: %v", err)
+	}
+	return strings.Split(string(out), "\n")
+}
+
+var level2Text = regexp.MustCompile(`^(NET|Net) \S+ is UCEPROTECT-Level2 listed because (\d+) impacts are seen from (.*)/AS(\d+) there\.`)
+
+const (
+	upperNet = "NET {net} is UCEPROTECT-Level2 listed because {count} impacts are seen from {as_name}/AS{asn} there. See: {url}?ipr={ip}"
+	lowerNet = "Net {net} is UCEPROTECT-Level2 listed because {count} impacts are seen from {as_name}/AS{asn} there. See: {url}?ipr={ip}"
+)
+
+// realZones are the three public zones as an importer would give them: texts
+// that differ only in facts are one template.
+func realZones(t testing.TB) build.Input {
+	t.Helper()
+	in := build.Input{Zones: threeZones()[:3], Profile: snapshot.Profile{Name: "imported"}}
+	in.Zones[1].Text = upperNet
+	for level, name := range []string{"dnsbl-1.uceprotect.net", "dnsbl-2.uceprotect.net", "level3-prefixes.txt"} {
+		for _, line := range zoneLines(t, name) {
+			if l, ok := realListing(line); ok {
+				l.Level = snapshot.Level(level + 1)
+				in.Listings = append(in.Listings, l)
+			}
+		}
+	}
+	return in
+}
+
+func realListing(line string) (l snapshot.Listing, ok bool) {
+	text, excluded := strings.CutPrefix(line, "!")
+	subject, text, _ := strings.Cut(text, " ")
+	if !strings.Contains(subject, "/") {
+		subject += "/32"
+	}
+	p, err := netip.ParsePrefix(subject)
+	if err != nil || p.Addr().IsLoopback() {
+		return l, false
+	}
+	l = snapshot.Listing{Prefix: p.Masked(), Excluded: excluded}
+	if m := level2Text.FindStringSubmatch(text); m != nil {
+		count, _ := strconv.ParseUint(m[2], 10, 32)
+		asn, _ := strconv.ParseUint(m[4], 10, 32)
+		l.Count, l.ASN, l.ASName = uint32(count), snapshot.ASN(asn), m[3]
+		if m[1] == "Net" {
+			l.Text = lowerNet
+		}
+	} else if text != "" && !excluded {
+		l.Text = strings.ReplaceAll(strings.ReplaceAll(text, subject, "{net}"), "$", "{ip}")
+	}
+	return l, true
+}
+
+// TestSizeRealZones holds what the three public zones take on the wire, filter
+// and all.
+func TestSizeRealZones(t *testing.T) {
+	image, s := mustImage(t, realZones(t))
+	filter, err := build.Filter(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range s.Collateral() {
+		t.Logf("level %d: %+v", c.Level, c)
+	}
+	for _, x := range s.Sections() {
+		body := image[x.Offset : x.Offset+x.Length]
+		t.Logf("%-22s %7d items %8d bytes %8d on the wire", x, x.Count, x.Length, wireSize(t, body))
+	}
+	wire, filterWire := wireSize(t, image), wireSize(t, filter)
+	t.Logf("image %d bytes, %d on the wire; filter %d, %d on the wire", len(image), wire, len(filter), filterWire)
+	if total := wire + filterWire; total > 420_000 {
+		t.Errorf("%d bytes on the wire, want at most 420000", total)
+	}
+	if err := s.Sane(snapshot.DefaultLimits()); err != nil {
+		t.Errorf("real zones refused: %v", err)
 	}
 }

@@ -124,13 +124,13 @@ func defaultZone(level snapshot.Level, name, suffix string) snapshot.Zone {
 	}
 }
 
-// defaultTexts are the templates of POLICY (Texts), by level. The combined
-// zone answers with those of the levels; its own is for its test points.
+// defaultTexts are the texts of zones whose files give none, by level. They
+// speak of no count and no AS: a file without texts has none to tell.
 var defaultTexts = [...]string{
-	snapshot.Combined:   "IP {ip} is listed. See {url}?ipr={ip}",
+	snapshot.Combined:   "{ip} is listed. See {url}?ipr={ip}",
 	snapshot.Address:    "IP {ip} is UCEPROTECT-Level 1 listed. See {url}?ipr={ip}",
-	snapshot.Allocation: "Net {net} is UCEPROTECT-Level2 listed because of {count} abusers. Your ISP {as_name}/AS{asn} has to fix this. See: {url}?ipr={ip}",
-	snapshot.System:     "Your ISP {as_name}/AS{asn} is UCEPROTECT-Level3 listed for hosting a total of {count} abusers. See: {url}?ipr={ip}",
+	snapshot.Allocation: "Net {net} is UCEPROTECT-Level2 listed. See: {url}?ipr={ip}",
+	snapshot.System:     "Net {net} is UCEPROTECT-Level3 listed for its AS. See: {url}?ipr={ip}",
 }
 
 // combined is the zone that answers for all the others.

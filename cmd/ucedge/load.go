@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -150,4 +151,20 @@ func verifiersFrom(paths []string) (note.Verifiers, error) {
 		return nil, fmt.Errorf("read public keys: %w", err)
 	}
 	return keys, nil
+}
+
+// firstKeyName returns the name of the first public key in the text of a file.
+func firstKeyName(text string) (string, error) {
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		v, err := note.NewVerifier(line)
+		if err != nil {
+			return "", err
+		}
+		return v.Name(), nil
+	}
+	return "", errors.New("no key")
 }

@@ -80,8 +80,10 @@ underscores), or by its name in a TOML file given with --config.`,
 // commands returns the subcommands, one per file.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
+		newRun(),
 		newKeygen(),
 		newSnapshot(),
+		newEdge(),
 		newCheck(),
 		newQuery(),
 		newVersion(),

@@ -2,6 +2,7 @@ package edgetest
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -200,11 +201,12 @@ func mask(got, want any, v vars) any {
 	return got
 }
 
-// printable gives bytes as text if they are, else as hexadecimal.
+// printable gives bytes as text if they are, else as hexadecimal; long ones by
+// their beginning and their hash.
 func printable(body []byte) string {
 	const most = 2000
 	if len(body) > most {
-		return fmt.Sprintf("%d bytes %x…", len(body), body[:32])
+		return fmt.Sprintf("%d bytes %x…, SHA-256 %x", len(body), body[:32], sha256.Sum256(body))
 	}
 	if utf8.Valid(body) && !bytes.ContainsFunc(body, func(r rune) bool { return r < ' ' && r != '\n' && r != '\t' }) {
 		return string(body)

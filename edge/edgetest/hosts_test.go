@@ -134,16 +134,13 @@ func client(t *testing.T, set func(*http.Protocols)) *http.Client {
 
 func http1(p *http.Protocols) { p.SetHTTP1(true) }
 func http2(p *http.Protocols) { p.SetHTTP2(true) }
-func h2c(p *http.Protocols)   { p.SetUnencryptedHTTP2(true) }
 
 func TestGoHost(t *testing.T) {
 	for name, newEngine := range engines {
 		t.Run(name, func(t *testing.T) {
 			at := startEdge(t, newEngine(t), edgetest.Ready, time.Now().Unix())
 			t.Run("h1", func(t *testing.T) { edgetest.Run(t, client(t, http1), "http://"+at.HTTP) })
-			t.Run("h1 tls", func(t *testing.T) { edgetest.Run(t, client(t, http1), "https://"+at.HTTPS) })
 			t.Run("h2 tls", func(t *testing.T) { edgetest.Run(t, client(t, http2), "https://"+at.HTTPS) })
-			t.Run("h2c", func(t *testing.T) { edgetest.Run(t, client(t, h2c), "http://"+at.HTTP) })
 			t.Run("udp", func(t *testing.T) { edgetest.RunDNS(t, "udp", at.DNS) })
 			t.Run("tcp", func(t *testing.T) { edgetest.RunDNS(t, "tcp", at.DNS) })
 		})
@@ -163,6 +160,27 @@ func TestGoHostStates(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestPublishedWorldIsFollowed holds that what Publish makes is what an edge
+// takes: signatures, hashes, both objects.
+func TestPublishedWorldIsFollowed(t *testing.T) {
+	dir := t.TempDir()
+	public, err := edgetest.Publish(dir, edgetest.Ready, time.Now().Unix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := manifest.ParseVerifiers(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := engines["native"](t)
+	at := startEdge(t, e, edgetest.Empty, 0)
+	syncer := &edge.Syncer{Source: edge.Folder(dir), Engine: e, Keys: keys, List: edgetest.List}
+	if err := syncer.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	edgetest.Run(t, client(t, http1), "http://"+at.HTTP)
 }
 
 // spend asks until the quota is used up.

@@ -11,6 +11,15 @@ import (
 
 // AppendReports is promised by Ledger.
 func (s *SQLite) AppendReports(ctx context.Context, reports []report.Report) (Receipt, error) {
+	return s.appendReports(ctx, reports, 0)
+}
+
+// HoldReports is promised by Ledger.
+func (s *SQLite) HoldReports(ctx context.Context, reports []report.Report) (Receipt, error) {
+	return s.appendReports(ctx, reports, rowWaits)
+}
+
+func (s *SQLite) appendReports(ctx context.Context, reports []report.Report, mark byte) (Receipt, error) {
 	keys := make([]report.Key, len(reports))
 	for i := range reports {
 		if err := checkReport(&reports[i]); err != nil {
@@ -22,7 +31,7 @@ func (s *SQLite) AppendReports(ctx context.Context, reports []report.Report) (Re
 	err := s.writer.do(ctx, len(reports), func(ctx context.Context, tx *tx) error {
 		receipt = Receipt{}
 		for i := range reports {
-			added, err := tx.add(ctx, &reports[i], keys[i])
+			added, err := tx.add(ctx, &reports[i], keys[i], mark)
 			if err != nil {
 				return err
 			}

@@ -112,7 +112,7 @@ func BenchmarkImpacts(b *testing.B) {
 	b.Run("scan", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			found, err := l.Impacts(context.Background(), 0, ledger.MaxTime)
+			found, err := l.Impacts(context.Background(), netip.Prefix{}, 0, ledger.MaxTime)
 			if err != nil {
 				b.Fatal(err)
 			}

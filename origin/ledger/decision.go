@@ -20,6 +20,7 @@ const (
 	ExemptionEnded DecisionKind = "exemption-end"   // Prefix
 	Removed        DecisionKind = "removal"         // Prefix: express removal of one address
 	RemovalRefused DecisionKind = "removal-refused" // Prefix
+	Relapsed       DecisionKind = "relapse"         // Prefix: it was reported again at At after its removal
 	ManualListed   DecisionKind = "manual-listing"  // Prefix, Until
 	Purged         DecisionKind = "purge"           // Reporter: its word alone no longer lists what it saw up to At
 	Released       DecisionKind = "release"         // Reporter: what waited past its budget counts, up to At
@@ -33,6 +34,7 @@ const (
 var kindNumbers = map[DecisionKind]int{
 	ReportRefused: 1, Listed: 2, Delisted: 3, Exempted: 4, ExemptionEnded: 5, Removed: 6, RemovalRefused: 7,
 	ManualListed: 8, Purged: 9, Released: 10, KeyCreated: 11, KeyRevoked: 12, Published: 13, PublishStopped: 14,
+	Relapsed: 15,
 }
 
 // Valid reports whether k is one of the kinds above.

@@ -50,8 +50,8 @@ type impacts struct {
 }
 
 // Impacts is promised by Ledger.
-func (s *SQLite) Impacts(ctx context.Context, since, until int64) (iter.Seq[report.Report], error) {
-	found, err := s.impacts(ctx, since, until)
+func (s *SQLite) Impacts(ctx context.Context, within netip.Prefix, since, until int64) (iter.Seq[report.Report], error) {
+	found, err := s.impacts(ctx, within.Masked(), since, until)
 	if err != nil {
 		return nil, fmt.Errorf("read impacts of %d to %d: %w", since, until, err)
 	}
@@ -59,31 +59,87 @@ func (s *SQLite) Impacts(ctx context.Context, since, until int64) (iter.Seq[repo
 	return found.all, nil
 }
 
-func (s *SQLite) impacts(ctx context.Context, since, until int64) (*impacts, error) {
-	rows, err := s.countRows(ctx, since, until)
-	if err != nil {
-		return nil, err
+func (s *SQLite) impacts(ctx context.Context, within netip.Prefix, since, until int64) (*impacts, error) {
+	found, all := &impacts{}, !within.IsValid()
+	if all {
+		rows, err := s.countRows(ctx, since, until)
+		if err != nil {
+			return nil, err
+		}
+		found.four = make([]impact4, 0, rows)
 	}
+	var err error
+	found.names, err = s.eachImpact(ctx, since, until, func(r row, rank uint32, waits bool) {
+		if !waits && (all || within.Contains(r.address())) {
+			found.add(r, rank)
+		}
+	})
+	return found, err
+}
+
+// Waiting is promised by Ledger.
+func (s *SQLite) Waiting(ctx context.Context, since, until int64) (map[string]int, error) {
+	counts := map[uint32]int{}
+	names, err := s.eachImpact(ctx, since, until, func(r row, rank uint32, waits bool) {
+		if waits {
+			counts[rank]++
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("count waiting reports: %w", err)
+	}
+	waiting := map[string]int{}
+	for rank, n := range counts {
+		waiting[names[rank]] = n
+	}
+	return waiting, nil
+}
+
+// eachImpact calls visit for each report of a window, with the rank of its
+// reporter and whether it waits. It returns the names by rank.
+func (s *SQLite) eachImpact(ctx context.Context, since, until int64, visit func(r row, rank uint32, waits bool)) ([]string, error) {
 	reporters, err := s.reporters(ctx)
 	if err != nil {
 		return nil, err
 	}
-	found := &impacts{names: reporters.names, four: make([]impact4, 0, rows)}
-	err = eachSegment(ctx, s.db, "SELECT id, rows, x'' FROM segments WHERE last > ? AND first <= ?", []any{since, until}, func(_ int64, rows, _ []byte) error {
+	released, err := s.released(ctx, reporters, until)
+	if err != nil {
+		return nil, err
+	}
+	const query = "SELECT id, rows, x'' FROM segments WHERE last > ? AND first <= ?"
+	err = eachSegment(ctx, s.db, query, []any{since, until}, func(_ int64, rows, _ []byte) error {
 		return eachRow(rows, nil, func(r row, _ []byte) error {
-			seen, reporter := r.seen(), r.reporter()
+			seen := r.seen()
 			if seen <= since || seen > until {
 				return nil
 			}
-			rank, ok := reporters.rank(reporter)
+			rank, ok := reporters.rank(r.reporter())
 			if !ok {
-				return fmt.Errorf("reporter %d: %w", reporter, errDamaged)
+				return fmt.Errorf("reporter %d: %w", r.reporter(), errDamaged)
 			}
-			found.add(r, rank)
+			visit(r, rank, r.waits() && seen > released[rank])
 			return nil
 		})
 	})
-	return found, err
+	return reporters.names, err
+}
+
+// released returns for each rank the time up to which reports no longer wait.
+func (s *SQLite) released(ctx context.Context, r *reporters, until int64) ([]int64, error) {
+	events, err := s.Events(ctx, until, Released)
+	if err != nil {
+		return nil, err
+	}
+	times := make([]int64, len(r.names))
+	for i := range times {
+		times[i] = -1
+	}
+	for _, event := range events {
+		if rank, ok := slices.BinarySearch(r.names, event.Reporter); ok {
+			times[rank] = max(times[rank], event.At)
+		}
+	}
+	return times, nil
 }
 
 // countRows bounds how many rows of the window there are.
@@ -95,7 +151,7 @@ func (s *SQLite) countRows(ctx context.Context, since, until int64) (n int, err 
 // add packs one row. Rows are of the writer's making: IPv4 is mapped.
 func (f *impacts) add(r row, rank uint32) {
 	seen := binary.BigEndian.Uint32(r[rowSeen:])
-	rest := rank<<8 | uint32(r[rowKind])
+	rest := rank<<8 | uint32(r.kind())
 	high, low := binary.BigEndian.Uint64(r[rowAddress:]), binary.BigEndian.Uint64(r[rowAddress+8:])
 	if high == 0 && low>>32 == 0xffff {
 		f.four = append(f.four, impact4{low<<32 | uint64(seen), rest})

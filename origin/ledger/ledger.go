@@ -29,21 +29,32 @@ type Ledger interface {
 	// ErrInvalid means that nothing was stored, now or later.
 	AppendReports(ctx context.Context, reports []report.Report) (Receipt, error)
 
+	// HoldReports does the same with reports that are past their reporter's
+	// budget (POLICY, Level 3): they wait. A Released decision lets those of
+	// its reporter count that were seen up to its time.
+	HoldReports(ctx context.Context, reports []report.Report) (Receipt, error)
+
+	// Waiting tells of each reporter how many of its reports seen after since
+	// and not after until wait, as decided until then.
+	Waiting(ctx context.Context, since, until int64) (map[string]int, error)
+
 	// AppendDecisions stores the decisions in their order and numbers them.
 	// When it returns nil they are on stable storage; all or none are stored.
 	// ErrInvalid means that nothing was stored.
 	AppendDecisions(ctx context.Context, decisions []Decision) error
 
-	// Impacts gives the reports seen after since and not after until, by
-	// address (IPv4 first), time, reporter and kind: an order that does not
-	// depend on when they arrived. Evidence ids are left out. Reports of a
-	// purged reporter are among them: what a purge takes out depends on who
-	// else reported an address. What is appended while it runs may be missing.
-	Impacts(ctx context.Context, since, until int64) (iter.Seq[report.Report], error)
+	// Impacts gives the reports about addresses within a prefix (the zero
+	// Prefix is all) seen after since and not after until that do not wait, as
+	// decided until then. They come by address (IPv4 first), time, reporter and
+	// kind: an order that does not depend on when they arrived. Evidence ids
+	// are left out. Reports of a purged reporter are among them: what a purge
+	// takes out depends on who else reported an address. What is appended while
+	// it runs may be missing.
+	Impacts(ctx context.Context, within netip.Prefix, since, until int64) (iter.Seq[report.Report], error)
 
 	// Reports gives the reports about addresses within p seen after since and
-	// not after until, with their evidence ids, in the order of Impacts and
-	// then by evidence id.
+	// not after until, waiting or not, with their evidence ids, in the order of
+	// Impacts and then by evidence id.
 	Reports(ctx context.Context, p netip.Prefix, since, until int64) ([]report.Report, error)
 
 	// Events gives the decisions of those kinds that were made not after

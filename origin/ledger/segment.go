@@ -22,9 +22,12 @@ const (
 	rowKey      = 16 // 16: report.Key
 	rowSeen     = 32 // 4: seconds, big endian
 	rowReporter = 36 // 4: number of the reporter, big endian
-	rowKind     = 40 // 1: snapshot.Kinds
+	rowKind     = 40 // 1: snapshot.Kinds, and rowWaits if the report waits
 	rowLength   = 41
 )
+
+// rowWaits marks a report that counts only once its reporter is released.
+const rowWaits = 1 << 7
 
 // segmentRows is how many rows a segment has at most: 2.7 MB, so that a reader
 // holds little and compaction stops the writer only briefly.
@@ -42,15 +45,16 @@ func (r row) address() netip.Addr {
 func (r row) key() report.Key      { return report.Key(r[rowKey : rowKey+16]) }
 func (r row) seen() int64          { return int64(binary.BigEndian.Uint32(r[rowSeen:])) }
 func (r row) reporter() uint32     { return binary.BigEndian.Uint32(r[rowReporter:]) }
-func (r row) kind() snapshot.Kinds { return snapshot.Kinds(r[rowKind]) }
+func (r row) kind() snapshot.Kinds { return snapshot.Kinds(r[rowKind] &^ rowWaits) }
+func (r row) waits() bool          { return r[rowKind]&rowWaits != 0 }
 
-// appendRow packs a report.
-func appendRow(dst []byte, r *report.Report, key report.Key, reporter uint32) []byte {
+// appendRow packs a report. Mark is 0 or rowWaits.
+func appendRow(dst []byte, r *report.Report, key report.Key, reporter uint32, mark byte) []byte {
 	address := r.Address.As16()
 	dst = append(append(dst, address[:]...), key[:]...)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(r.Seen))
 	dst = binary.BigEndian.AppendUint32(dst, reporter)
-	return append(dst, byte(r.Kind))
+	return append(dst, byte(r.Kind)|mark)
 }
 
 // A segment collects rows in memory until they are written.

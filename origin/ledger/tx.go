@@ -53,8 +53,9 @@ func (t *tx) keep() {
 	}
 }
 
-// add takes one report into the pending segment unless its key is known.
-func (t *tx) add(ctx context.Context, r *report.Report, key report.Key) (added bool, err error) {
+// add takes one report with its mark into the pending segment unless its key
+// is known.
+func (t *tx) add(ctx context.Context, r *report.Report, key report.Key, mark byte) (added bool, err error) {
 	if t.known.has(key) {
 		return false, nil
 	}
@@ -66,7 +67,7 @@ func (t *tx) add(ctx context.Context, r *report.Report, key report.Key) (added b
 		return false, err
 	}
 	t.staged[key] = struct{}{}
-	t.pending.rows = appendRow(t.pending.rows, r, key, reporter)
+	t.pending.rows = appendRow(t.pending.rows, r, key, reporter, mark)
 	t.pending.note(r.Seen, []byte(r.Evidence))
 	if t.pending.count() == segmentRows {
 		err = t.flush(ctx)

@@ -44,7 +44,7 @@ func TestFailedGroup(t *testing.T) {
 	r := report.Report{Address: netip.MustParseAddr("192.0.2.1"), Seen: 1000, Reporter: "a", Kind: snapshot.Scan}
 	broken := errors.New("disk is gone")
 	add := func(ctx context.Context, tx *tx) error {
-		_, err := tx.add(ctx, &r, r.Key())
+		_, err := tx.add(ctx, &r, r.Key(), 0)
 		return err
 	}
 	fail := func(ctx context.Context, tx *tx) error {
@@ -98,7 +98,7 @@ func FuzzEachRow(f *testing.F) {
 	r := report.Report{Address: netip.MustParseAddr("192.0.2.1"), Seen: 1000, Reporter: "a", Kind: snapshot.Scan}
 	var s segment
 	for _, id := range []string{"", "a1"} {
-		s.rows = appendRow(s.rows, &r, r.Key(), 1)
+		s.rows = appendRow(s.rows, &r, r.Key(), 1, 0)
 		s.note(r.Seen, []byte(id))
 	}
 	f.Add(s.rows, s.evidence)

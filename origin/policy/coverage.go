@@ -59,13 +59,17 @@ func inside(open, l snapshot.Listing) bool {
 	return open.Level == l.Level && open.Prefix.Bits() <= l.Prefix.Bits() && open.Prefix.Contains(l.Prefix.Addr())
 }
 
-// cover adds the size of a prefix, or takes it back.
+// cover adds the size of a prefix, or takes it back. One narrower than a /64
+// has no size here.
 func (c *Coverage) cover(p netip.Prefix, back bool) {
 	total, width := &c.Addresses, 32
 	if p.Addr().Is6() {
 		total, width = &c.Slash64s, 64
 	}
-	size := uint64(1) << max(0, width-p.Bits())
+	if p.Bits() > width {
+		return
+	}
+	size := uint64(1) << (width - p.Bits())
 	if back {
 		*total -= size
 		return

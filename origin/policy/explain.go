@@ -179,7 +179,7 @@ func (d *Derivation) exempt(in Input, u routes.Unit) {
 // or /48 where that was judged.
 func (d *Derivation) allocations(r *Result, u routes.Unit) {
 	f, table := r.family(u.V6), r.Routes.Family(u.V6)
-	own := f.ownNet(u.Key)
+	own := f.ownNet(table, u.Key)
 	for i := table.Find(u.Key); i >= 0; i = table.Parent(i) {
 		if own != nil && table.Bits(i) < ownBits(u.V6) {
 			d.Allocations = append(d.Allocations, r.candidate(own.prefix(u.V6), &own.tally, table.Origins(own.route), d))

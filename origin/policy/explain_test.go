@@ -129,7 +129,7 @@ func TestExplainForecast(t *testing.T) {
 // many addresses of random worlds.
 func TestExplainAgrees(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(13, 17))
-	for range 60 {
+	for range 30 {
 		in, all := randomWorld(rnd)
 		in.Routes = modelTable(t, all)
 		in.Profile = named(t, Names()[rnd.IntN(3)])

@@ -458,7 +458,7 @@ func randomWorld(rnd *rand.Rand) (Input, []modelRoute) {
 func TestModel(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(7, 11))
 	levels := map[string]int{}
-	for n := range 400 {
+	for n := range 200 {
 		in, all := randomWorld(rnd)
 		in.Routes = modelTable(t, all)
 		for _, name := range Names() {

@@ -40,8 +40,8 @@ type Impact struct {
 // Input is everything that a decision depends on. What lies after Now is left
 // out, so that a past moment can be replayed from a ledger that has gone on.
 type Input struct {
-	Now        int64 // seconds since the Unix epoch
-	Profile    *Profile
+	Now        int64         // seconds since the Unix epoch
+	Profile    *Profile      // must not be nil
 	Impacts    []Impact      // in any order; those outside the window do not matter
 	Routes     *routes.Table // nil: none, so that only Level 1 has listings
 	Exemptions []Exemption
@@ -109,7 +109,7 @@ func Decide(in Input) *Result {
 		f := &r.families[i]
 		f.v6 = v6
 		f.abusers, f.reporters = gather(in, v6, d, &r.guard)
-		f.sweep(in.Routes.Family(v6), in.Profile)
+		f.sweep(in.Routes.Family(v6), func(o *ownNet) bool { return r.listsAllocation(o.prefix(v6), &o.tally) })
 	}
 	r.judgeAllocations()
 	r.judgeSystems()

@@ -102,31 +102,33 @@ type history struct {
 // listed refuses what express removal cannot help.
 func (h history) listed() *Refusal {
 	own := h.Input
-	own.Routes, own.Impacts = nil, slices.DeleteFunc(slices.Clone(h.Impacts), func(i Impact) bool { return i.Unit != h.unit })
+	own.Routes, own.Impacts = nil, h.impacts()
 	if _, ok := Decide(own).family(h.unit.V6).find(h.unit.Key); !ok {
 		return &Refusal{"unlisted", fmt.Sprintf("%v is not on Level 1 by its impacts", h.unit.Prefix()), 0}
 	}
 	return nil
 }
 
-// quiet refuses soon after an impact.
-func (h history) quiet() *Refusal {
-	for _, i := range h.Impacts {
-		if until := i.Seen + h.Profile.Removal.QuietSeconds; i.Unit == h.unit && i.Seen <= h.Now && h.Now < until {
-			return &Refusal{"quiet", "the last impact is too recent", h.lastImpact() + h.Profile.Removal.QuietSeconds}
-		}
-	}
-	return nil
-}
-
-func (h history) lastImpact() int64 {
-	last := int64(0)
+// impacts returns the impacts of the unit up to now.
+func (h history) impacts() (own []Impact) {
 	for _, i := range h.Impacts {
 		if i.Unit == h.unit && i.Seen <= h.Now {
-			last = max(last, i.Seen)
+			own = append(own, i)
 		}
 	}
-	return last
+	return own
+}
+
+// quiet refuses soon after an impact.
+func (h history) quiet() *Refusal {
+	until := int64(0)
+	for _, i := range h.impacts() {
+		until = max(until, i.Seen+h.Profile.Removal.QuietSeconds)
+	}
+	if h.Now < until {
+		return &Refusal{"quiet", "the last impact is too recent", until}
+	}
+	return nil
 }
 
 // barred refuses after an earlier removal that did not last.

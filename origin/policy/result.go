@@ -133,17 +133,6 @@ func (f *family) find(key uint64) (*abuser, bool) {
 	return &f.abusers[i], true
 }
 
-// ownNet returns the own allocation around a key, or nil if none was judged.
-func (f *family) ownNet(key uint64) *ownNet {
-	shift := ownShift(f.v6)
-	want := key >> shift << shift
-	i := sort.Search(len(f.own), func(i int) bool { return f.own[i].key >= want })
-	if i == len(f.own) || f.own[i].key != want {
-		return nil
-	}
-	return &f.own[i]
-}
-
 // addManual adds the manual listings in force.
 func (r *Result) addManual(in Input) {
 	merged := map[netip.Prefix]snapshot.Listing{}
@@ -165,25 +154,41 @@ func (r *Result) addManual(in Input) {
 		l.Kinds = snapshot.Manual
 		merged[m.prefix()] = l
 	}
+	var nets []snapshot.Listing
 	for _, l := range merged {
 		if l.Level == snapshot.Address {
 			r.manual = append(r.manual, l)
 			continue
 		}
 		if _, listed := r.net(snapshot.Allocation, l.Prefix); !listed { // an own listing has no end and says more
-			if u := routes.UnitOf(l.Prefix.Addr()); r.Routes != nil {
-				r.nameOrigin(&l, r.Routes.Covering(u))
-			}
-			r.nets = append(r.nets, l)
+			r.nameOrigin(&l)
+			nets = append(nets, l)
 		}
 	}
 	slices.SortFunc(r.manual, compareListing)
-	slices.SortFunc(r.nets, compareListing)
+	r.addNets(nets)
+}
+
+// addNets merges further listings into r.nets.
+func (r *Result) addNets(more []snapshot.Listing) {
+	if len(more) == 0 {
+		return
+	}
+	slices.SortFunc(more, compareListing)
+	more = slices.Compact(more)
+	all := make([]snapshot.Listing, 0, len(r.nets)+len(more))
+	rest := r.nets
+	for _, l := range more {
+		n, _ := slices.BinarySearchFunc(rest, l, compareListing)
+		all = append(append(all, rest[:n]...), l)
+		rest = rest[n:]
+	}
+	r.nets = append(all, rest...)
 }
 
 // nameOrigin sets the AS of a listing to that of the narrowest route around it.
-func (r *Result) nameOrigin(l *snapshot.Listing, covering []routes.Route) {
-	for _, c := range covering {
+func (r *Result) nameOrigin(l *snapshot.Listing) {
+	for _, c := range r.Routes.Covering(routes.UnitOf(l.Prefix.Addr())) {
 		if c.Prefix.Bits() <= l.Prefix.Bits() {
 			l.ASN, l.ASName = c.ASN(), r.nameOf(c.ASN())
 			return
@@ -227,9 +232,7 @@ func (r *Result) exclude(in Input) {
 			}
 		}
 	}
-	r.nets = append(r.nets, out...)
-	slices.SortFunc(r.nets, compareListing)
-	r.nets = slices.Compact(r.nets)
+	r.addNets(out)
 }
 
 // inForce reports whether the exemption has begun and not ended.

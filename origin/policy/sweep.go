@@ -2,7 +2,6 @@ package policy
 
 import (
 	"net/netip"
-	"slices"
 
 	"ucedge/origin/routes"
 	"ucedge/snapshot"
@@ -77,7 +76,7 @@ type family struct {
 	abusers   []abuser
 	reporters []reporters // of each abuser, or nil
 	routes    []tally     // of each route of the table
-	own       []ownNet    // in order
+	own       []ownNet    // the listed ones, in order
 }
 
 // An ownNet is the /24 (IPv6: /48) of an abuser whose narrowest announced
@@ -105,15 +104,16 @@ func ownShift(v6 bool) int {
 }
 
 // sweep walks abusers and routes side by side, both in order: each abuser is
-// added to its narrowest route, and then each route to the one around it.
-func (f *family) sweep(table *routes.Family, p *Profile) {
+// added to its narrowest route, and then each route to the one around it. Own
+// nets are kept only if lists says so, since most of them hold one abuser.
+func (f *family) sweep(table *routes.Family, lists func(*ownNet) bool) {
 	f.routes = make([]tally, table.Len())
 	shift := ownShift(f.v6)
 	next, open := 0, -1
 	var own ownNet
 	wanted := false
 	flush := func() {
-		if wanted {
+		if wanted && lists(&own) {
 			f.own = append(f.own, own)
 		}
 	}
@@ -129,10 +129,7 @@ func (f *family) sweep(table *routes.Family, p *Profile) {
 			flush()
 			own, wanted = ownNet{key: key}, false
 		}
-		var who *reporters
-		if f.reporters != nil {
-			who = &f.reporters[i]
-		}
+		who := f.reportersOf(i)
 		own.tally.add(a, who)
 		if open < 0 {
 			continue
@@ -150,20 +147,79 @@ func (f *family) sweep(table *routes.Family, p *Profile) {
 	}
 }
 
-// judgeAllocations makes the listings of Level 2.
+// reportersOf returns the reporters of an abuser, or nil if nobody asks.
+func (f *family) reportersOf(i int) *reporters {
+	if f.reporters == nil {
+		return nil
+	}
+	return &f.reporters[i]
+}
+
+// ownNet returns the own net around a key, listed or not, or nil if no abuser
+// gives cause to judge it.
+func (f *family) ownNet(table *routes.Family, key uint64) *ownNet {
+	shift := ownShift(f.v6)
+	own := ownNet{key: key >> shift << shift, route: -1}
+	for i := f.search(own.key); i < len(f.abusers) && f.abusers[i].key>>shift == key>>shift; i++ {
+		own.tally.add(&f.abusers[i], f.reportersOf(i))
+		if route := table.Find(f.abusers[i].key); route >= 0 && table.Bits(route) < ownBits(f.v6) {
+			own.route = route
+		}
+	}
+	if own.route < 0 {
+		return nil
+	}
+	return &own
+}
+
+// judgeAllocations makes the listings of Level 2, in order: routes and own nets
+// are in order each, and a net that is announced is never an own one.
 func (r *Result) judgeAllocations() {
+	r.nets = make([]snapshot.Listing, 0, r.countAllocations())
 	for i := range r.families {
 		f := &r.families[i]
 		table := r.Routes.Family(f.v6)
+		own := f.own
 		for j := range f.routes {
+			if f.routes[j].abusers == 0 {
+				continue
+			}
+			for len(own) > 0 && own[0].before(table.Start(j), table.Bits(j), f.v6) {
+				r.judgeOwn(f.v6, &own[0])
+				own = own[1:]
+			}
 			r.judgeAllocation(table.Prefix(j), &f.routes[j], table.Origins(j))
 		}
-		for j := range f.own {
-			o := &f.own[j]
-			r.judgeAllocation(o.prefix(f.v6), &o.tally, table.Origins(o.route))
+		for j := range own {
+			r.judgeOwn(f.v6, &own[j])
 		}
 	}
-	slices.SortFunc(r.nets, compareListing)
+}
+
+// countAllocations returns how many listings Level 2 will have: growing a list
+// of them step by step costs several times its size.
+func (r *Result) countAllocations() int {
+	n := 0
+	for i := range r.families {
+		f := &r.families[i]
+		n += len(f.own)
+		for j := range f.routes {
+			if f.routes[j].abusers > 0 && r.listsAllocation(r.Routes.Family(f.v6).Prefix(j), &f.routes[j]) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// before reports whether the net comes before a route.
+func (o *ownNet) before(start uint64, bits int, v6 bool) bool {
+	return o.key < start || o.key == start && ownBits(v6) < bits
+}
+
+// judgeOwn lists an own net if it must be.
+func (r *Result) judgeOwn(v6 bool, o *ownNet) {
+	r.judgeAllocation(o.prefix(v6), &o.tally, r.Routes.Family(v6).Origins(o.route))
 }
 
 // prefix returns the net as a prefix.
@@ -185,7 +241,7 @@ func (r *Result) listsAllocation(p netip.Prefix, t *tally) bool {
 
 // judgeAllocation lists one candidate if it must be.
 func (r *Result) judgeAllocation(p netip.Prefix, t *tally, origins []snapshot.ASN) {
-	if t.abusers == 0 || !r.listsAllocation(p, t) {
+	if !r.listsAllocation(p, t) {
 		return
 	}
 	l := snapshot.Listing{Level: snapshot.Allocation, Prefix: p}

@@ -29,6 +29,7 @@ func (r *Result) judgeSystems() {
 	for i := range r.families {
 		listedBy[i] = make([]int32, len(r.families[i].routes))
 	}
+	listed := 0
 	for place, s := range r.Routes.Systems() {
 		t := r.systemTally(place)
 		for a := range r.Routes.Announcements(place) {
@@ -42,17 +43,18 @@ func (r *Result) judgeSystems() {
 		for a := range r.Routes.Announcements(place) {
 			if by := &listedBy[side(a.V6)][a.Index]; *by == 0 {
 				*by = int32(place) + 1
+				listed++
 			}
 		}
 	}
-	for i := range r.families {
+	r.nets = slices.Grow(r.nets, listed)
+	for i := range r.families { // routes are in the order of listings
 		for route, by := range listedBy[i] {
 			if by > 0 {
 				r.listSystemRoute(r.families[i].v6, route, int(by)-1)
 			}
 		}
 	}
-	slices.SortFunc(r.nets, compareListing)
 }
 
 // listsSystem reports whether the profile lists a system with that tally.

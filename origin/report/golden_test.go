@@ -38,6 +38,17 @@ var formats = map[string]func(body []byte, rules Rules) Reports{
 	"ndjson": func(b []byte, r Rules) Reports { return NDJSON(bytes.NewReader(b), r) },
 	"csv":    func(b []byte, r Rules) Reports { return CSV(bytes.NewReader(b), r) },
 	"list":   func(b []byte, r Rules) Reports { return List(bytes.NewReader(b), r) },
+	"mail":   func(b []byte, r Rules) Reports { return Mail(bytes.NewReader(b), r, Relays{}) },
+	"mail-relay": func(b []byte, r Rules) Reports {
+		return Mail(bytes.NewReader(b), r, Relays{
+			Names:     []string{"mx.mailbox.example", "store.mailbox.example"},
+			Addresses: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")},
+		})
+	},
+	"zonefile": func(b []byte, r Rules) Reports {
+		r.Kind = snapshot.Scan
+		return ZoneFile(bytes.NewReader(b), r)
+	},
 	"list-user": func(b []byte, r Rules) Reports {
 		r.Kind = snapshot.UserReport
 		return List(bytes.NewReader(b), r)

@@ -131,9 +131,8 @@ func (b *Builder) addKeys(v6 bool, from, to uint64, origins []snapshot.ASN) (int
 	}
 }
 
-// SetName sets the name of a system. The first name given stays: sources repeat
-// the name on each line, and a later, different one must not depend on which
-// line came last.
+// SetName sets the name of a system. Sources repeat the name on each line; the
+// first one stays.
 func (b *Builder) SetName(asn snapshot.ASN, name string) {
 	if asn == 0 || name == "" {
 		return

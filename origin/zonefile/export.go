@@ -16,13 +16,14 @@ import (
 // dataset type to load it as: ip4trie, ip6trie, or combined where there are
 // both families or several levels. Same listings, in any order, give the same
 // bytes. Listings of other levels than the zone's are left out; the combined
-// zone takes all of them.
+// zone takes all of them, and answers with the texts of the zones of their
+// levels, which are given behind them.
 //
 // What a zone file cannot say is lost: ends, evidence, thresholds, and counts
 // and AS numbers that no text speaks of. A text that a line cannot hold is an
 // error. A zero serial lets rbldnsd take the time of the file.
-func Export(w io.Writer, zone snapshot.Zone, serial snapshot.Serial, listings []snapshot.Listing) (Kind, error) {
-	e := exporter{out: bufio.NewWriter(w), zone: zone}
+func Export(w io.Writer, zone snapshot.Zone, serial snapshot.Serial, listings []snapshot.Listing, levels ...snapshot.Zone) (Kind, error) {
+	e := exporter{out: bufio.NewWriter(w), zone: zone, levels: levels}
 	sections := e.sections(listings)
 	kind := Combined
 	if len(sections) == 1 && zone.Level != snapshot.Combined {
@@ -43,11 +44,12 @@ func Export(w io.Writer, zone snapshot.Zone, serial snapshot.Serial, listings []
 
 // An exporter writes one file.
 type exporter struct {
-	out  *bufio.Writer
-	zone snapshot.Zone
-	code [4]byte
-	text string // template of the default line; empty if it has none
-	err  error
+	out    *bufio.Writer
+	zone   snapshot.Zone
+	levels []snapshot.Zone
+	speaks snapshot.Zone // whose texts the section answers with
+	text   string        // template of the default line; empty if it has none
+	err    error
 }
 
 // A section is the listings of one dataset, in order.
@@ -106,32 +108,58 @@ func (e *exporter) settings(kind Kind, serial snapshot.Serial) {
 
 // section writes the default, the test points and the listings of a dataset.
 func (e *exporter) section(s section) {
-	e.code = e.zone.Code
+	code := e.zone.Code
+	e.speaks = e.zone
 	if e.zone.Level == snapshot.Combined {
-		e.code[3] += byte(s.level - snapshot.Address)
+		code[3] += byte(s.level - snapshot.Address)
+		for _, z := range e.levels {
+			if z.Level == s.level {
+				e.speaks = z
+			}
+		}
 	}
 	e.text = ""
-	if !speaksOfFacts(e.zone.Text) {
-		e.text = e.zone.Text
+	if !speaksOfFacts(e.speaks.Text) {
+		e.text = e.speaks.Text
 	}
-	fmt.Fprintf(e.out, ":%s:%s\n", netip.AddrFrom4(e.code), e.raw(e.text, snapshot.Listing{}))
-	e.testPoints(s.kind)
+	fmt.Fprintf(e.out, ":%s:%s\n", netip.AddrFrom4(code), e.raw(e.text, snapshot.Listing{}))
+	e.testPoints(s)
 	for _, l := range s.listings {
 		e.listing(l)
 	}
 }
 
-// testPoints writes the test points that every zone has (RFC 5782, 5).
-func (e *exporter) testPoints(kind Kind) {
-	listed, never := "127.0.0.2", "127.0.0.1"
-	if kind == IP6Trie {
-		listed, never = "::ffff:7f00:2", "::ffff:7f00:1"
+// testPoints writes the test points that every zone has (RFC 5782, 5). In the
+// combined zone every level has its own.
+func (e *exporter) testPoints(s section) {
+	point := testPoint4
+	if e.zone.Level == snapshot.Combined {
+		point = testPointOf(s.level)
+	}
+	listed, never := point.String(), neverList4.String()
+	if s.kind == IP6Trie {
+		listed, never = mappedText(point), mappedText(neverList4)
 	}
 	e.out.WriteString(listed)
-	e.ownText(e.zone.TestText, snapshot.Listing{Prefix: netip.PrefixFrom(testPoint4, 32)})
-	e.out.WriteByte('!')
-	e.out.WriteString(never)
-	e.out.WriteByte('\n')
+	speaks := e.speaks
+	e.speaks = e.zone
+	e.ownText(e.zone.TestText, snapshot.Listing{Prefix: netip.PrefixFrom(point, point.BitLen())})
+	e.speaks = speaks
+	fmt.Fprintf(e.out, "!%s\n", never)
+}
+
+// testPointOf returns the address that the combined zone lists at a level.
+func testPointOf(level snapshot.Level) netip.Addr {
+	a := testPoint4.As4()
+	a[3] += byte(level - snapshot.Address)
+	return netip.AddrFrom4(a)
+}
+
+// mappedText writes an IPv4-mapped address in words, since rbldnsd does not
+// read dotted quads in IPv6 addresses.
+func mappedText(a netip.Addr) string {
+	b := a.As4()
+	return fmt.Sprintf("::ffff:%x:%x", uint(b[0])<<8|uint(b[1]), uint(b[2])<<8|uint(b[3]))
 }
 
 // listing writes one line. The test points have theirs already.
@@ -154,7 +182,7 @@ func (e *exporter) listing(l snapshot.Listing) {
 	case l.Text != "":
 		e.ownText(l.Text, l)
 	default:
-		e.ownText(e.zone.Text, l)
+		e.ownText(e.speaks.Text, l)
 	}
 }
 
@@ -184,9 +212,9 @@ func speaksOfFacts(template string) bool {
 func (e *exporter) raw(template string, l snapshot.Listing) string {
 	const address = "\x00"
 	l.ASName = e.fitName(template, l)
-	text := Expand(template, l, e.zone, address)
-	if strings.ContainsAny(strings.ReplaceAll(text, address, ""), "\x00\n") && e.err == nil {
-		e.err = fmt.Errorf("text %q of %s cannot stand in a zone file", text, l.Prefix)
+	text := Expand(template, l, e.speaks, address)
+	if !writable(text) && e.err == nil {
+		e.err = fmt.Errorf("text %q of %s cannot stand in a zone file", template, l.Prefix)
 	}
 	text = strings.ReplaceAll(text, "$", "$$")
 	text = strings.ReplaceAll(text, address, "$")
@@ -196,10 +224,22 @@ func (e *exporter) raw(template string, l snapshot.Listing) string {
 	return text
 }
 
+// writable reports whether a line can hold a text, in which a zero byte stands
+// for the address. It has to be one line, and no digit, dollar or equals sign
+// may follow the address: rbldnsd would take both for one word.
+func writable(text string) bool {
+	for i, c := range []byte(text) {
+		if c == '\n' || c == 0 && i+1 < len(text) && strings.IndexByte("0123456789$=\x00", text[i+1]) >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // fitName returns the AS name cut so that the longest address fits into the
 // text with it, as answers cut it.
 func (e *exporter) fitName(template string, l snapshot.Listing) string {
-	over := len(Expand(template, l, e.zone, longestAddr(l.Prefix))) - snapshot.MaxText
+	over := len(Expand(template, l, e.speaks, longestAddr(l.Prefix))) - snapshot.MaxText
 	if over <= 0 || len(l.ASName) == 0 {
 		return l.ASName
 	}

@@ -12,7 +12,7 @@ import (
 
 // finish turns what was collected into a Result.
 func (p *parser) finish() (*Result, error) {
-	if p.opts.Zone.Suffix != "" && !validName(p.opts.Zone.Suffix) {
+	if z := p.zone.Suffix; z != "" && (!validName(z) || len(z) > snapshot.NameMax) {
 		return nil, fmt.Errorf("invalid zone suffix %q", p.opts.Zone.Suffix)
 	}
 	if !p.combined && (p.opts.Zone.Level < snapshot.Address || p.opts.Zone.Level > snapshot.System) {
@@ -64,7 +64,15 @@ func (p *parser) finishLevel(r *Result, level snapshot.Level, sets []*dataset) {
 	zone.Level = level
 	zone.TTL = p.zoneTTL(sets)
 	p.defaultSOA(&zone)
-	texts := newTexts(p, &zone, sets, four, six)
+	name, named := p.zoneName(level)
+	var shared *snapshot.Zone
+	if !named {
+		shared = p.shared
+	}
+	texts := newTexts(p, &zone, shared, sets, four, six)
+	if !named && shared == nil {
+		p.shared = &zone
+	}
 	first := len(r.Listings)
 	r.Listings = slices.Grow(r.Listings, len(four)+len(six))
 	for _, e := range four {
@@ -73,9 +81,9 @@ func (p *parser) finishLevel(r *Result, level snapshot.Level, sets []*dataset) {
 	for _, e := range six {
 		r.Listings = append(r.Listings, texts.listing(e, true))
 	}
-	texts.promote(r.Listings[first:])
-	for _, suffix := range p.suffixes(level, sets) {
-		zone.Suffix = suffix
+	if named {
+		texts.promote(r.Listings[first:])
+		zone.Suffix = name
 		r.Zones = append(r.Zones, zone)
 	}
 }
@@ -137,12 +145,12 @@ func (p *parser) cutSpecialUse(list []entry, is6 bool) []entry {
 			continue
 		}
 		for _, r := range reserved.Within(e.prefix(is6)) {
-			if r.Prefix.Addr().Is4() == is6 {
-				continue
+			if r.Prefix.Addr().Is4() == is6 || r.Prefix.Addr().Is4In6() {
+				continue // IPv4-mapped space is answered as IPv4
 			}
 			x := entry{bits: uint8(r.Prefix.Bits()), value: excludedValue, at: e.at}
 			x.hi, x.lo = position(r.Prefix.Addr())
-			if _, known := slices.BinarySearchFunc(list, x, comparePrefix); known {
+			if _, known := slices.BinarySearchFunc(list, x, entry.comparePrefix); known {
 				continue
 			}
 			if _, known := cut[r.Prefix]; !known {
@@ -163,10 +171,6 @@ func (p *parser) cutSpecialUse(list []entry, is6 bool) []entry {
 
 // narrowestReserved4 is the greatest length of a special-use range of IPv4.
 const narrowestReserved4 = 24
-
-func comparePrefix(e, o entry) int {
-	return cmp.Or(cmp.Compare(e.hi, o.hi), cmp.Compare(e.lo, o.lo), cmp.Compare(e.bits, o.bits))
-}
 
 // position returns an address as an entry has it.
 func position(a netip.Addr) (hi, lo uint64) {
@@ -209,20 +213,22 @@ func (p *parser) defaultSOA(z *snapshot.Zone) {
 	z.Expire, z.Minimum = defaultExpire, defaultMinimum
 }
 
-// suffixes returns the names of the zones of a level, each once, in the order
-// of the file.
-func (p *parser) suffixes(level snapshot.Level, sets []*dataset) []string {
-	var names []string
-	for _, s := range sets {
+// zoneName returns the name of the zone of a level, the first that the file has;
+// a snapshot has no second one.
+func (p *parser) zoneName(level snapshot.Level) (name string, found bool) {
+	for _, s := range p.sets {
 		for _, sub := range s.subzones {
 			l, ok := p.subzoneLevel(sub)
-			name := p.suffix(sub)
-			if ok && l == level && !slices.Contains(names, name) {
-				names = append(names, name)
+			switch {
+			case !ok || l != level:
+			case !found:
+				name, found = p.suffix(sub), true
+			case p.suffix(sub) != name:
+				p.report(s.at, true, "subzone %q, where level %d has the zone %q already", sub, level, name)
 			}
 		}
 	}
-	return names
+	return name, found
 }
 
 func (p *parser) suffix(sub string) string {
@@ -238,22 +244,24 @@ func (p *parser) suffix(sub string) string {
 // finishCombined adds the zone that answers for all levels, if a combined file
 // has one.
 func (p *parser) finishCombined(r *Result) {
-	for _, s := range p.sets {
-		for _, sub := range s.subzones {
-			if l, ok := p.subzoneLevel(sub); !ok || l != snapshot.Combined || !p.combined {
-				continue
-			}
-			zone := p.zone
-			zone.Level, zone.Suffix = snapshot.Combined, p.suffix(sub)
-			zone.TTL = p.zoneTTL([]*dataset{s})
-			p.defaultSOA(&zone)
-			if zone.Code == [4]byte{} {
-				zone.Code = p.combinedCode(s)
-			}
-			r.Zones = append(r.Zones, zone)
-			return
-		}
+	name, found := p.zoneName(snapshot.Combined)
+	if !found {
+		return
 	}
+	i := slices.IndexFunc(p.sets, func(s *dataset) bool {
+		return slices.ContainsFunc(s.subzones, func(sub string) bool { return p.suffix(sub) == name })
+	})
+	zone := p.zone
+	zone.Level, zone.Suffix = snapshot.Combined, name
+	zone.TTL = p.zoneTTL(p.sets[i : i+1])
+	zone.Code = p.combinedCode(p.sets[i])
+	p.defaultSOA(&zone)
+	if p.shared != nil {
+		zone.Text, zone.TestText, zone.URL = p.shared.Text, p.shared.TestText, p.shared.URL
+	} else if v := p.sets[i].testing; v != noValue {
+		zone.TestText = p.values.list[v].template()
+	}
+	r.Zones = append(r.Zones, zone)
 }
 
 // combinedCode returns the code of Level 1 in the combined zone: one less for

@@ -25,6 +25,7 @@ type parser struct {
 	serial  snapshot.Serial
 	built   int64
 	expires int64
+	shared  *snapshot.Zone // the first level without a zone of its own
 
 	files   []file
 	line    int // of the last file, from 1
@@ -65,6 +66,7 @@ type dataset struct {
 	kind      Kind
 	level     snapshot.Level
 	subzones  []string
+	at        uint32 // line of $DATASET
 	outer     *scope
 	four, six []entry
 
@@ -104,6 +106,9 @@ func (p *parser) openFile(name string) {
 func (p *parser) openSet(kind Kind, level snapshot.Level, subzones []string) {
 	s := &dataset{id: uint32(len(p.sets)), kind: kind, level: level, subzones: subzones, outer: &p.front, first: noValue, testing: noValue}
 	s.maxRange = p.front.maxRange
+	if len(p.files) > 0 {
+		s.at = p.at()
+	}
 	p.sets = append(p.sets, s)
 	p.set = s
 	p.resetDefault(s)
@@ -143,14 +148,13 @@ func (p *parser) takeLine(b []byte) {
 	if len(b) == 0 {
 		return
 	}
+	special := b[0] == '$' || len(b) > 1 && b[1] == '$' && (b[0] == '#' || b[0] == ';' || b[0] == ':')
 	switch {
-	case b[0] == '$':
-		p.special(b[1:])
-	case len(b) > 1 && b[1] == '$' && (b[0] == '#' || b[0] == ';' || b[0] == ':'):
-		p.special(b[2:])
-	case b[0] == '#' || b[0] == ';' || p.ignored:
+	case !special && (b[0] == '#' || b[0] == ';' || p.ignored):
 	case bytes.IndexByte(b, 0) >= 0:
 		p.problem("line with a zero byte")
+	case special:
+		p.special(b[bytes.IndexByte(b, '$')+1:])
 	case p.set == nil:
 		p.problem("entry in front of the first $DATASET")
 	case b[0] == ':' && (len(b) == 1 || b[1] != ':'):
@@ -191,6 +195,9 @@ func (p *parser) entry(b []byte) {
 		return
 	}
 	first, last, rest, err := parse4(rest, s.kind, p.opts.AllowHostBits)
+	if err == "" && excluded && s.kind == IP4TSet {
+		err = "exclusion, which an ip4tset has not,"
+	}
 	if err != "" {
 		p.problem("%s in %s", err, quote(b))
 		return
@@ -282,13 +289,8 @@ func (p *parser) add6(addr netip.Addr, bits int, value uint32) {
 // take reports whether the prefix becomes an entry: test points are settings,
 // and special-use space is not listed.
 func (p *parser) take(prefix netip.Prefix, value uint32) bool {
-	if prefix.IsSingleIP() && prefix.Addr() == testPoint4 && value != excludedValue {
-		if p.set.testing == noValue {
-			p.set.testing = value
-		}
-		return false
-	}
-	if prefix.IsSingleIP() && prefix.Addr() == neverList4 && value == excludedValue {
+	if prefix.IsSingleIP() && (p.isTestPoint(prefix.Addr()) || prefix.Addr() == neverList4) {
+		p.takePoint(prefix.Addr(), value)
 		return false
 	}
 	if value != excludedValue && !p.opts.AllowSpecialUse {
@@ -301,6 +303,25 @@ func (p *parser) take(prefix netip.Prefix, value uint32) bool {
 		p.err = fmt.Errorf("%s:%d: more than %d entries", p.files[len(p.files)-1].name, p.line, MaxEntries)
 	}
 	return true
+}
+
+// takePoint takes an entry for one of the addresses whose answers are the same
+// in every zone. That of the test point is its text.
+func (p *parser) takePoint(a netip.Addr, value uint32) {
+	switch {
+	case a == neverList4 && value != excludedValue:
+		p.problem("%s, which no zone lists", a)
+	case a != neverList4 && value == excludedValue:
+		p.problem("exclusion of %s, which every zone lists", a)
+	case a != neverList4 && p.set.testing == noValue:
+		p.set.testing = value
+	}
+}
+
+// isTestPoint reports whether an address stands for the test entry of the
+// dataset: 127.0.0.2, and in a combined file that of its level.
+func (p *parser) isTestPoint(a netip.Addr) bool {
+	return a == testPoint4 || p.combined && a == testPointOf(p.set.level)
 }
 
 func (p *parser) drop(r reserved.Range) *Dropped {

@@ -3,6 +3,7 @@ package zonefile
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -113,9 +114,13 @@ func (p *parser) setNS(args []string) error {
 		if !validName(name) {
 			return fmt.Errorf("invalid domain name")
 		}
-		if !off && len(names) < maxNS {
+		if !off {
 			names = append(names, foldName(name))
 		}
+	}
+	if len(names) > snapshot.NSMax {
+		p.report(p.at(), true, "%d name servers, of which the first %d count", len(names), snapshot.NSMax)
+		names = names[:snapshot.NSMax]
 	}
 	if len(names) > 0 && !p.ns {
 		p.ns = true
@@ -123,9 +128,6 @@ func (p *parser) setNS(args []string) error {
 	}
 	return nil
 }
-
-// maxNS is the number of name servers that rbldnsd recognises.
-const maxNS = 32
 
 func (p *parser) setTTL(args []string) error {
 	if len(args) != 1 {
@@ -219,14 +221,16 @@ func (p *parser) datasetLevel(name string, subzones []string) (snapshot.Level, e
 	if len(subzones) == 0 {
 		return 0, fmt.Errorf("no subzone")
 	}
+	for _, sub := range subzones {
+		if sub != "@" && (!validName(sub) || len(p.suffix(sub)) > snapshot.NameMax) {
+			return 0, fmt.Errorf("invalid domain name")
+		}
+	}
 	if l, ok := strings.CutPrefix(name, "level"); ok && len(l) == 1 && '1' <= l[0] && l[0] <= '3' {
 		return snapshot.Level(l[0] - '0'), nil
 	}
 	level := snapshot.Combined
 	for _, sub := range subzones {
-		if sub != "@" && !validName(sub) {
-			return 0, fmt.Errorf("invalid domain name")
-		}
 		l, ok := p.subzoneLevel(sub)
 		switch {
 		case !ok:
@@ -340,7 +344,8 @@ func parseStamp(s string) (int64, error) {
 // secondsIn are the units of time in settings.
 var secondsIn = map[byte]uint64{'s': 1, 'm': 60, 'h': 3600, 'd': 86400, 'w': 604800}
 
-// parseSeconds reads a number of seconds, or of the unit that follows it.
+// parseSeconds reads a number of seconds, or of the unit that follows it. It is
+// at most what a TTL can be (RFC 2181 8).
 func parseSeconds(s string) (uint32, error) {
 	n, rest, ok := decimal([]byte(s), 1<<32-1)
 	unit := uint64(1)
@@ -348,10 +353,15 @@ func parseSeconds(s string) (uint32, error) {
 		unit, ok = secondsIn[rest[0]|0x20]
 		rest = nil
 	}
-	if !ok || len(rest) > 0 || uint64(n)*unit > 1<<32-1 {
+	if !ok || len(rest) > 0 || uint64(n)*unit > math.MaxInt32 {
 		return 0, fmt.Errorf("invalid time %q", s)
 	}
 	return uint32(uint64(n) * unit), nil
+}
+
+// notInName reports whether a host name or zone name has no place for r.
+func notInName(r rune) bool {
+	return !('a' <= r|0x20 && r|0x20 <= 'z' && r < 0x80 || '0' <= r && r <= '9' || r == '-' || r == '_')
 }
 
 // validName reports whether a DNS name fits into a message: labels of 1 to 63
@@ -362,7 +372,7 @@ func validName(name string) bool {
 		return false
 	}
 	for label := range strings.SplitSeq(name, ".") {
-		if label == "" || len(label) > 63 || strings.ContainsFunc(label, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '\\' }) {
+		if label == "" || len(label) > 63 || strings.ContainsFunc(label, notInName) {
 			return false
 		}
 	}

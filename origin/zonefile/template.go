@@ -8,20 +8,6 @@ import (
 	"ucedge/snapshot"
 )
 
-// escape writes text as a template that stands for it.
-func escape(out *strings.Builder, text string) {
-	for {
-		i := strings.IndexAny(text, "{}")
-		if i < 0 {
-			out.WriteString(text)
-			return
-		}
-		out.WriteString(text[:i+1])
-		out.WriteByte(text[i])
-		text = text[i+1:]
-	}
-}
-
 // Expand returns the text that a template stands for in an answer about a
 // listing, before it is cut to snapshot.MaxText. ip stands for {ip}.
 func Expand(template string, l snapshot.Listing, z snapshot.Zone, ip string) string {
@@ -144,7 +130,7 @@ func recognise(text string, prefix netip.Prefix, naming bool) snapshot.Facts {
 	t = markCount(t, &f)
 	t = markAS(t, &f, naming)
 	f.Text = t
-	if !sameText(text, t, f, prefix) {
+	if len(t) > snapshot.TemplateMax || !sameText(text, t, f, prefix) {
 		return snapshot.Facts{Text: text}
 	}
 	return f
@@ -188,10 +174,7 @@ func standsAlone(text string, start, end int) bool {
 	if start > 0 && addressByte(text[start-1]) {
 		return false
 	}
-	rest := text[end:]
-	if strings.HasPrefix(rest, ".") {
-		rest = rest[1:]
-	}
+	rest := strings.TrimPrefix(text[end:], ".")
 	return rest == "" || !addressByte(rest[0])
 }
 
@@ -249,7 +232,7 @@ func markAS(text string, f *snapshot.Facts, naming bool) string {
 			begin = from + i + len(marker)
 		}
 	}
-	if begin < 0 || begin == len(head) || strings.ContainsAny(head[begin:], "{}") {
+	if begin < 0 || begin == len(head) || len(head)-begin > snapshot.ASNameMax || strings.ContainsAny(head[begin:], "{}") {
 		return head + tail
 	}
 	f.ASName = head[begin:]

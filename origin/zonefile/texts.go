@@ -19,8 +19,9 @@ type texts struct {
 	templates map[uint32]string // by value, the link recognised
 }
 
-// newTexts settles the zone's code, link, text and test text.
-func newTexts(p *parser, zone *snapshot.Zone, sets []*dataset, lists ...[]entry) *texts {
+// newTexts settles the zone's code, link, text and test text. Link and text of
+// a level without a zone of its own are those of shared, if that is not nil.
+func newTexts(p *parser, zone, shared *snapshot.Zone, sets []*dataset, lists ...[]entry) *texts {
 	t := &texts{p: p, zone: zone, uses: make([]int, len(p.values.list)), templates: map[uint32]string{}}
 	for _, list := range lists {
 		for _, e := range list {
@@ -30,11 +31,13 @@ func newTexts(p *parser, zone *snapshot.Zone, sets []*dataset, lists ...[]entry)
 		}
 	}
 	zone.Code = t.commonCode(sets)
-	if url := t.commonURL(sets); url != "" {
+	if shared != nil {
+		zone.URL, zone.Text = shared.URL, shared.Text
+	} else if url := t.commonURL(sets); url != "" {
 		zone.URL = url
 	}
 	for _, s := range slices.Backward(sets) {
-		if s.first == noValue {
+		if s.first == noValue || shared != nil {
 			continue
 		}
 		if text := t.template(s.first); text != "" {
@@ -64,21 +67,22 @@ func (t *texts) template(v uint32) string {
 }
 
 // commonCode returns the A code of most listings, of equals the lowest; without
-// listings that of the first default.
+// listings that of the first default. Codes outside 127.0.0.0/8, which RFC 5782
+// 2.1 has no room for, do not count.
 func (t *texts) commonCode(sets []*dataset) [4]byte {
 	codes := map[[4]byte]int{}
 	for v, n := range t.uses {
-		if n > 0 {
-			codes[t.p.values.list[v].code] += n
+		if code := t.p.values.list[v].code; n > 0 && code[0] == 127 {
+			codes[code] += n
+		}
+	}
+	for _, s := range sets {
+		if len(codes) == 0 && s.first != noValue && t.p.values.list[s.first].code[0] == 127 {
+			codes[t.p.values.list[s.first].code]++
 		}
 	}
 	if len(codes) == 0 {
-		for _, s := range sets {
-			if s.first != noValue {
-				return t.p.values.list[s.first].code
-			}
-		}
-		return t.p.values.list[sets[0].value].code
+		return cmp.Or(t.p.opts.Zone.Code, defaultCode)
 	}
 	return slices.SortedFunc(maps.Keys(codes), func(a, b [4]byte) int {
 		return cmp.Or(cmp.Compare(codes[b], codes[a]), bytes.Compare(a[:], b[:]))

@@ -2,6 +2,8 @@ package zonefile
 
 import (
 	"strings"
+
+	"ucedge/snapshot"
 )
 
 // defaultCode is the A record of entries that nothing else is said of.
@@ -115,34 +117,61 @@ func (v value) template() string {
 // dataset's words, $= is the raw text of the entry ("$" is the address), and a
 // $ alone is the address.
 func (v value) expand(text, entry string) string {
-	var out strings.Builder
-	for {
+	var out bounded
+	for !out.full {
 		i := strings.IndexByte(text, '$')
 		if i < 0 {
-			escape(&out, text)
-			return out.String()
+			out.literal(text)
+			break
 		}
-		escape(&out, text[:i])
+		out.literal(text[:i])
 		text = text[i+1:]
 		switch {
 		case strings.HasPrefix(text, "$"):
-			out.WriteByte('$')
+			out.literal("$")
 			text = text[1:]
 		case strings.HasPrefix(text, "="):
 			if entry == "$" {
-				out.WriteString("{ip}")
+				out.address()
 			} else {
-				escape(&out, entry)
+				out.literal(entry)
 			}
 			text = text[1:]
 		case len(text) > 0 && text[0]-'0' <= 9 && v.word(text[0]) != "":
-			escape(&out, v.word(text[0]))
+			out.literal(v.word(text[0]))
 			text = text[1:]
 		case len(text) > 0 && text[0]-'0' <= 9:
-			out.WriteByte('$')
+			out.literal("$")
 		default:
-			out.WriteString("{ip}")
+			out.address()
 		}
+	}
+	return out.String()
+}
+
+// A bounded builds a template of at most snapshot.TemplateMax bytes, so that
+// $ words that repeat each other cannot grow without end. What is past that is
+// cut; answers carry far less.
+type bounded struct {
+	strings.Builder
+	full bool
+}
+
+func (b *bounded) literal(text string) {
+	for i := 0; i < len(text) && !b.full; i++ {
+		if text[i] == '{' || text[i] == '}' {
+			b.add(text[i:i+1] + text[i:i+1])
+		} else {
+			b.add(text[i : i+1])
+		}
+	}
+}
+
+func (b *bounded) address() { b.add("{ip}") }
+
+func (b *bounded) add(piece string) {
+	if b.full = b.full || b.Len()+len(piece) > snapshot.TemplateMax; !b.full {
+		b.WriteString(piece)
 	}
 }
 

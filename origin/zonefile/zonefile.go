@@ -9,6 +9,7 @@
 // every ucedge zone: the most specific prefix answers alone, a zone has one A
 // code, special-use space is not listed, and the test points 127.0.0.2 and
 // ::ffff:7f00:2 are listed in every zone, 127.0.0.1 and ::ffff:7f00:1 in none.
+// rbldnsd cuts texts at 254 bytes, our answers at 255 and the AS name first.
 // Not promised: datasets of names (dnset, generic) and acl.
 package zonefile
 

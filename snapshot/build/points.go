@@ -81,9 +81,9 @@ func encodeBlocks(points []snapshot.Listing, family uint8) []byte {
 		group := le.Uint32(groups[len(groups)-4:])
 		starts = le.AppendUint16(starts, uint16(uint32(len(payload))-group))
 		block := keys[b*snapshot.BlockSize:]
-		bound := uint64(1) << 32
+		bound, splitBits := uint64(1)<<32, snapshot.SplitBits4
 		if family == 6 {
-			bound = 0
+			bound, splitBits = 0, snapshot.SplitBits6
 			firsts = le.AppendUint64(firsts, block[0])
 		} else {
 			firsts = le.AppendUint32(firsts, uint32(block[0]))
@@ -92,7 +92,7 @@ func encodeBlocks(points []snapshot.Listing, family uint8) []byte {
 			bound = block[snapshot.BlockSize]
 			block = block[:snapshot.BlockSize]
 		}
-		payload = appendBlock(payload, block, bound)
+		payload = appendBlock(payload, block, bound, splitBits)
 	}
 	return append(append(append(payload, groups...), starts...), firsts...)
 }
@@ -107,13 +107,22 @@ func Key(a netip.Addr) uint64 {
 	return binary.BigEndian.Uint64(b)
 }
 
-// A blockWriter codes one block. Codes of the left half of the block grow from
-// its start, and those of the right half from its end.
+// A blockWriter codes one block. Its runs of codes are those of a payload: two
+// from the ends inwards, and between them two from the split outwards.
 type blockWriter struct {
-	keys        []uint64
-	bound       uint64 // first key that belongs to the next block
-	left, right []code
+	keys  []uint64
+	bound uint64 // first key that belongs to the next block
+	runs  [4][]code
 }
+
+// The runs, in the order in which they lie. The second and the last are read
+// backward.
+const (
+	runFirst  = iota // middle key, middle key of the left half, first quarter
+	runSecond        // second quarter
+	runThird         // third quarter
+	runFourth        // middle key of the right half, last quarter
+)
 
 // A code is the n low bits of v, the highest of them last where a reader comes
 // forward, and first where it comes backward.
@@ -123,25 +132,39 @@ type code struct {
 }
 
 // appendBlock appends the payload of one block; its first key has no code.
-func appendBlock(b []byte, keys []uint64, bound uint64) []byte {
+func appendBlock(b []byte, keys []uint64, bound uint64, splitBits int) []byte {
 	w := blockWriter{keys: keys, bound: bound}
 	w.halve(0, snapshot.BlockSize)
-	size := 0
-	for _, c := range append(w.left[:len(w.left):len(w.left)], w.right...) {
-		size += c.n
+	split := size(w.runs[runFirst]) + size(w.runs[runSecond])
+	bits := splitBits + split + size(w.runs[runThird]) + size(w.runs[runFourth])
+	room := make([]byte, (bits+7)/8)
+	put(room, 0, code{uint64(split), splitBits})
+	putForward(room, splitBits, w.runs[runFirst])
+	putBackward(room, splitBits+split, w.runs[runSecond])
+	putForward(room, splitBits+split, w.runs[runThird])
+	putBackward(room, 8*len(room), w.runs[runFourth])
+	return append(b, room...)
+}
+
+func size(run []code) (bits int) {
+	for _, c := range run {
+		bits += c.n
 	}
-	room := make([]byte, (size+7)/8)
-	at := 0
-	for _, c := range w.left {
+	return bits
+}
+
+func putForward(room []byte, at int, run []code) {
+	for _, c := range run {
 		put(room, at, c)
 		at += c.n
 	}
-	at = 8 * len(room)
-	for _, c := range w.right {
+}
+
+func putBackward(room []byte, at int, run []code) {
+	for _, c := range run {
 		at -= c.n
 		put(room, at, c)
 	}
-	return append(b, room...)
 }
 
 func put(room []byte, at int, c code) {
@@ -164,14 +187,25 @@ func (w *blockWriter) halve(lo, hi int) {
 		}
 		least := w.keys[lo] + uint64(mid-lo)
 		most := above - uint64(top-mid)
-		if mid <= snapshot.BlockSize/2 {
-			w.left = appendCode(w.left, w.keys[mid]-least, most-least, false)
-		} else {
-			w.right = appendCode(w.right, w.keys[mid]-least, most-least, true)
-		}
+		run := runOf(mid)
+		w.runs[run] = appendCode(w.runs[run], w.keys[mid]-least, most-least, run == runSecond || run == runFourth)
 	}
 	w.halve(lo, mid)
 	w.halve(mid, hi)
+}
+
+// runOf returns the run that codes the key at that position.
+func runOf(position int) int {
+	const quarter = snapshot.BlockSize / 4
+	switch {
+	case position <= quarter || position == 2*quarter:
+		return runFirst
+	case position < 2*quarter:
+		return runSecond
+	case position < 3*quarter:
+		return runThird
+	}
+	return runFourth
 }
 
 // appendCode codes v out of 0 to top in the truncated binary code: the smallest

@@ -173,6 +173,9 @@ func TestReceiveStopsInTime(t *testing.T) {
 		t.Errorf("short: %v", err)
 	}
 	broken := errors.New("line is down")
+	if _, err := o.Receive(io.MultiReader(bytes.NewReader(wire[:10]), iotest.ErrReader(io.ErrUnexpectedEOF))); err != io.ErrUnexpectedEOF {
+		t.Errorf("a connection that is cut counts as %v", err)
+	}
 	for name, r := range map[string]io.Reader{
 		"in the middle": io.MultiReader(bytes.NewReader(wire[:10]), iotest.ErrReader(broken)),
 		"at the end":    io.MultiReader(bytes.NewReader(wire), iotest.ErrReader(broken)),

@@ -31,6 +31,7 @@ func Run(t *testing.T, open func(t *testing.T, name string) ledger.Ledger) {
 		{"order does not depend on arrival", orderOfArrival},
 		{"window", window},
 		{"purge", purge},
+		{"waiting", waiting},
 		{"reports", reports},
 		{"events", events},
 		{"audit", audit},
@@ -81,7 +82,7 @@ func appendReports(t *testing.T, l ledger.Ledger, reports ...report.Report) ledg
 
 func impacts(t *testing.T, l ledger.Ledger, since, until int64) []report.Report {
 	t.Helper()
-	found, err := l.Impacts(context.Background(), since, until)
+	found, err := l.Impacts(context.Background(), netip.Prefix{}, since, until)
 	must(t, err)
 	return slices.Collect(found)
 }
@@ -232,6 +233,34 @@ func purge(t *testing.T, open func(string) ledger.Ledger) {
 	}
 }
 
+// waiting: reports past the budget count from the moment of a release on, and
+// only those that were seen until then.
+func waiting(t *testing.T, open func(string) ledger.Ledger) {
+	l, ctx := open("a"), context.Background()
+	counts := about("192.0.2.1", start, "a", "1")
+	early, late, other := about("192.0.2.2", start, "a", "2"), about("192.0.2.3", start+5, "a", "3"), about("192.0.2.4", start, "b", "4")
+	appendReports(t, l, counts)
+	receipt, err := l.HoldReports(ctx, []report.Report{early, late, other, counts})
+	must(t, err)
+	equal(t, "receipt", receipt, ledger.Receipt{Accepted: 3, Duplicates: 1})
+	equal(t, "waiting reports are known", appendReports(t, l, early), ledger.Receipt{Duplicates: 1})
+	equal(t, "impacts", impacts(t, l, 0, start+9), withoutEvidence(counts))
+	must(t, l.AppendDecisions(ctx, []ledger.Decision{{At: start + 4, Kind: ledger.Released, Reporter: "a", Actor: "op"}}))
+	equal(t, "before the release", impacts(t, l, 0, start+3), withoutEvidence(counts))
+	equal(t, "after it", impacts(t, l, 0, start+9), withoutEvidence(counts, early))
+	for until, want := range map[int64]map[string]int{start + 3: {"a": 1, "b": 1}, start + 9: {"a": 1, "b": 1}, start + 4: {"b": 1}} {
+		found, err := l.Waiting(ctx, 0, until)
+		must(t, err)
+		equal(t, fmt.Sprintf("waiting at %d", until-start), found, want)
+	}
+	found, err := l.Reports(ctx, netip.MustParsePrefix("192.0.2.0/24"), 0, start+9)
+	must(t, err)
+	equal(t, "reports", found, []report.Report{counts, early, late, other})
+	_, err = l.Compact(ctx, start-1)
+	must(t, err)
+	equal(t, "still waiting when compacted", impacts(t, l, 0, start+9), withoutEvidence(counts, early))
+}
+
 func reports(t *testing.T, open func(string) ledger.Ledger) {
 	l := open("a")
 	r1, r2 := about("192.0.2.1", start, "a", "1"), about("192.0.2.1", start, "a", "2")
@@ -252,6 +281,9 @@ func reports(t *testing.T, open func(string) ledger.Ledger) {
 		found, err := l.Reports(context.Background(), netip.MustParsePrefix(row.prefix), start-1, start)
 		must(t, err)
 		equal(t, row.prefix, found, row.want)
+		same, err := l.Impacts(context.Background(), netip.MustParsePrefix(row.prefix), start-1, start)
+		must(t, err)
+		equal(t, "impacts of "+row.prefix, slices.Collect(same), withoutEvidence(row.want...))
 	}
 	found, err := l.Reports(context.Background(), netip.MustParsePrefix("0.0.0.0/0"), start, start+1)
 	must(t, err)
@@ -546,7 +578,7 @@ func closed(t *testing.T, open func(string) ledger.Ledger) {
 	if _, err := l.AppendReports(context.Background(), []report.Report{about("192.0.2.1", start, "a", "1")}); err == nil {
 		t.Error("append after close succeeds")
 	}
-	if _, err := l.Impacts(context.Background(), 0, start); err == nil {
+	if _, err := l.Impacts(context.Background(), netip.Prefix{}, 0, start); err == nil {
 		t.Error("impacts after close succeed")
 	}
 }
