@@ -3,70 +3,7 @@ package core
 import (
 	"encoding/binary"
 	"net/netip"
-
-	"ucedge/snapshot"
 )
-
-// A zone is a zone of the snapshot with its names in wire form.
-type zone struct {
-	*snapshot.Zone
-	labels       int
-	suffix       []byte // owner name of the apex, lower case, root label included
-	mname, rname tail
-	ns           []tail
-	test         string // template of the TXT of the test points
-}
-
-// A tail is a name on the wire that may end in a part of its zone's suffix:
-// head, then the suffix from offset on. With an offset of -1 the head is the
-// whole name, root label included.
-type tail struct {
-	head   []byte
-	offset int
-}
-
-// newZone prepares z for answers. It reports false if one of its names is none.
-func newZone(z *snapshot.Zone) (zone, bool) {
-	made := zone{Zone: z, test: z.TestText}
-	if made.test == "" {
-		made.test = z.Text
-	}
-	var ok bool
-	if made.suffix, made.labels, ok = wireName(z.Suffix); !ok {
-		return zone{}, false
-	}
-	if made.mname, ok = made.tailOf(z.MName); !ok {
-		return zone{}, false
-	}
-	if made.rname, ok = made.tailOf(z.RName); !ok {
-		return zone{}, false
-	}
-	for _, name := range z.NS {
-		ns, ok := made.tailOf(name)
-		if !ok {
-			return zone{}, false
-		}
-		made.ns = append(made.ns, ns)
-	}
-	return made, true
-}
-
-// tailOf gives the name as a tail on the zone's suffix, the longest part of it
-// that they share.
-func (z *zone) tailOf(text string) (tail, bool) {
-	name, _, ok := wireName(text)
-	if !ok {
-		return tail{}, false
-	}
-	for at := 0; name[at] != 0; at += 1 + int(name[at]) {
-		for offset := 0; z.suffix[offset] != 0; offset += 1 + int(z.suffix[offset]) {
-			if string(name[at:]) == string(z.suffix[offset:]) {
-				return tail{head: name[:at], offset: offset}, true
-			}
-		}
-	}
-	return tail{head: name, offset: -1}, true
-}
 
 // wireName gives the wire form of a name in lower case, root label included.
 // The empty text is the root.

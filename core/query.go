@@ -45,6 +45,7 @@ const (
 type query struct {
 	id     uint16
 	flags  uint16
+	head   []byte           // header and question as they came, if there is a single question
 	name   []byte           // QNAME as asked, root label included; empty if there is no single question
 	starts [labelsMax]uint8 // where each label of name begins
 	labels int              // number of labels, without the root
@@ -118,6 +119,7 @@ func (q *query) question(msg []byte, count int) (off int, ok bool) {
 	if off, ok = q.qname(msg); !ok || len(msg)-off < 4 {
 		return 0, false
 	}
+	q.head = msg[:off+4]
 	q.name = msg[headerBytes:off]
 	q.qtype = binary.BigEndian.Uint16(msg[off:])
 	q.class = binary.BigEndian.Uint16(msg[off+2:])
