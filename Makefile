@@ -15,7 +15,14 @@ VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 GUEST_SRC   := $(shell find core snapshot wasm -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod
 FUZZTIME    ?= 30s
 
-.PHONY: all help run build guest test check unit race fuzz fuzz-short vuln compare bench e2e clean
+WORKER      := edge/worker
+MODULES     := $(WORKER)/node_modules/.package-lock.json
+BUNDLE      := dist/worker/index.js
+BUNDLE_SRC  := $(shell find $(WORKER)/src -name '*.ts') edge/web/index.html wrangler.toml
+WRANGLER    := WRANGLER_SEND_METRICS=false CLOUDFLARE_CF_FETCH_ENABLED=false CI=true node $(WORKER)/node_modules/wrangler/bin/wrangler.js
+
+.PHONY: all help run build guest test check unit race fuzz fuzz-short vuln compare bench e2e clean \
+	worker worker-bundle worker-dev worker-dry-run bench-worker
 
 all: build
 
@@ -46,7 +53,7 @@ check: $(GUEST)
 	$(GO) run $(STATICCHECK) ./...
 
 #: make unit       the Go tests, the suite against workerd and Deno among them
-unit: $(GUEST) worker-bundle
+unit: $(GUEST) $(BUNDLE)
 	$(GO) run $(GOTESTSUM) --format pkgname -- ./...
 
 #: make race       what runs at once, under the race detector
@@ -73,6 +80,34 @@ compare:
 #: make bench      sizes, times and throughput, as data and as a table
 bench: build
 	$(GO) run ./bench/suite
+
+#: make worker     the CDN edge: types, lint, and its tests inside workerd
+worker: $(MODULES) $(GUEST)
+	cd $(WORKER) && npx --no-install tsc --noEmit && npx --no-install eslint . && npx --no-install vitest run
+
+#: make worker-bundle   what would be deployed: dist/worker
+worker-bundle: $(BUNDLE)
+
+$(MODULES): $(WORKER)/package-lock.json
+	cd $(WORKER) && npm ci --no-audit --no-fund
+	@touch $@
+
+$(BUNDLE): $(MODULES) $(GUEST) $(BUNDLE_SRC)
+	rm -rf dist/worker && mkdir -p dist
+	$(WRANGLER) deploy --dry-run --env= --outdir dist/worker > dist/worker.txt || { cat dist/worker.txt; exit 1; }
+	@touch $@
+
+#: make worker-dry-run  the same, prints the size of the upload, which must stay below 1.5 MB
+worker-dry-run: $(BUNDLE)
+	@awk '/gzip:/ { print; size = $$(NF - 1) } END { if (size == 0 || size > 1536) { print "the upload is not below 1536 KiB"; exit 1 } }' dist/worker.txt
+
+#: make worker-dev      the worker in wrangler dev, with the demo's zones in a local R2
+worker-dev: $(MODULES) build
+	node $(WORKER)/dev.mjs
+
+#: make bench-worker    start, memory and throughput of the worker on workerd and Deno
+bench-worker: $(BUNDLE) build
+	node bench/worker.mjs
 
 clean:
 	rm -rf bin dist $(GUEST)
