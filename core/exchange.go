@@ -31,6 +31,11 @@ type Manifest struct {
 	Built   int64
 	Next    int64 // when the next manifest is due
 	Expires int64 // from then on every answer is SERVFAIL
+
+	// Host is the name under which clients reach this edge, for the discovery
+	// of designated resolvers (RFC 9462). It is the edge's own setting and no
+	// part of the signed text; empty means that the edge has no name to tell.
+	Host string
 }
 
 // A Request is one HTTP request as a host hands it over. The core keeps no
@@ -53,6 +58,8 @@ type Response struct {
 	Ref    Ref
 	Fields []Field // header fields in a fixed order, names in lower case
 	Body   []byte
+
+	scratch []byte // the values of fields that are made for this response alone
 }
 
 // A Field is one header field.

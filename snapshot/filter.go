@@ -121,6 +121,7 @@ func (s *Snapshot) WithFilter(f *Filter) (*Snapshot, error) {
 		return nil, &FormatError{"filter", 24, "made from another image"}
 	}
 	gated := *s
+	gated.filtered = true
 	for i := range f.blooms {
 		if b := &f.blooms[i]; b.Kind == KindPoints { // finding a net takes less time than asking a bloom
 			gated.family(b.Level, b.Family).gate = b
@@ -128,6 +129,9 @@ func (s *Snapshot) WithFilter(f *Filter) (*Snapshot, error) {
 	}
 	return &gated, nil
 }
+
+// Filtered says whether s is a view that WithFilter gave.
+func (s *Snapshot) Filtered() bool { return s.filtered }
 
 // May says whether the level may list or exclude the address; false is certain.
 func (f *Filter) May(level Level, a netip.Addr) bool {

@@ -30,6 +30,7 @@ type Snapshot struct {
 	texts      [System + 1][]byte // default template of each level
 	tables     [System + 1]table  // by level; Combined is empty
 	facts      facts
+	filtered   bool // a view behind a filter
 }
 
 // A table is what one level lists.

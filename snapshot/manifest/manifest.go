@@ -2,9 +2,26 @@
 // objects it consists of, when it was built, and until when it may be used.
 //
 // Most callers use Open, which gives a Manifest only if a trusted key signed
-// exactly these bytes, and Sign. Promised: one Manifest has one text, and any
-// changed byte is refused. Not promised: that it is the newest one; that is
-// the business of whoever fetches it.
+// exactly these bytes, then Manifest.Accept, which holds it against a clock and
+// against the manifest accepted last; and Sign. Promised: one Manifest has one
+// text, and any changed byte is refused. Not promised: that it is the newest
+// one; that is the business of whoever fetches it.
+//
+// A signed manifest looks like this (C2SP signed-note form; hashes shortened):
+//
+//	ucedge manifest v1
+//	list bl.example
+//	serial 1795363200
+//	built 2026-11-22T16:00:00Z
+//	next 2026-11-22T16:05:00Z
+//	expires 2026-11-29T16:00:00Z
+//	abi 1 1
+//	profile classic
+//	previous 0000…
+//	object base 9f86… 4194304 zstd 60303ae2… 1048576
+//	object filter fd61… 262144 zstd a4ac… 262160
+//
+//	— bl.example qLhP…=
 package manifest
 
 import "ucedge/snapshot"
@@ -42,6 +59,16 @@ const (
 	Zstd Coding = "zstd"
 	Gzip Coding = "gzip"
 )
+
+// Where a store, be it a folder, a URL or a bucket, keeps the signed manifest,
+// and under which prefix the objects.
+const (
+	StoreName   = "manifest"
+	StorePrefix = "objects/"
+)
+
+// StoreName returns where a store keeps o: under the hash of its wire bytes.
+func (o Object) StoreName() string { return StorePrefix + o.WireHash.String() }
 
 // An Object is one encoding of one object. Objects of one role with several
 // codings have the same Hash and Size.

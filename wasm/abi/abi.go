@@ -1,7 +1,7 @@
 // Package abi is what guest and host agree on: the names of the guest's
 // exports, the layout of the two frames of an HTTP exchange, and a version
 // that must match. It knows nothing of DNS and imports nothing but the
-// standard library's encoding/binary.
+// standard library.
 //
 // All integers are little-endian. An address is an offset into the guest's
 // linear memory. A result of type uint64 is address<<32 | length, and stays
@@ -79,9 +79,10 @@ const ResponseHeader = 12
 //
 //	offset size
 //	0      4    serial
-//	4      4    zero
+//	4      4    length of the host name   N
 //	8      8    built     seconds since the Unix epoch
 //	16     8    next      likewise, when the next manifest is due
 //	24     8    expires   likewise
-//	32     …    list name
+//	32     …    list name, then the N bytes of the host name: the edge's own
+//	            setting, not part of the signed text; N is 0 if it has none
 const ManifestHeader = 32

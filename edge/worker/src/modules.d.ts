@@ -1,0 +1,14 @@
+// What wrangler's rules make of imports that are not TypeScript.
+declare module "*.wasm" {
+  const module: WebAssembly.Module;
+  export default module;
+}
+declare module "*.html" {
+  const text: string;
+  export default text;
+}
+// The part of Node's zlib that workerd (nodejs_compat) and Deno share; older
+// runtimes have it without zstd.
+declare module "node:zlib" {
+  export const zstdDecompressSync: ((bytes: Uint8Array, options: { maxOutputLength: number }) => Uint8Array) | undefined;
+}

@@ -1,0 +1,284 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+
+	"ucedge/origin/ledger"
+	"ucedge/origin/report"
+	"ucedge/snapshot"
+)
+
+// batchReports is how many reports are appended at once: enough that a sync of
+// the disk costs each a microsecond, little enough to be held by each upload.
+const batchReports = 10_000
+
+// Bounds on what is told and kept of refused records of one body.
+const (
+	refusalsTold = 1000 // in the response; the total is always told
+	refusalsKept = 100  // as decisions of their own; one more counts the rest
+)
+
+// A refusal is one refused record in a response.
+type refusal struct {
+	Line   int    `json:"line"`
+	Reason string `json:"reason"`
+}
+
+// An outcome is what became of a body of reports.
+type outcome struct {
+	Accepted     int       `json:"accepted"`
+	Duplicates   int       `json:"duplicates"`
+	Waiting      int       `json:"waiting"` // of the accepted: those that wait for an operator
+	RefusedTotal int       `json:"refused_total"`
+	Refused      []refusal `json:"refused"`
+	Error        string    `json:"error,omitempty"` // why the rest of the body was not read
+}
+
+// status is the HTTP status of a body that was read to its end: 200 if every
+// record was taken, 207 if some were, 422 if none was.
+func (o *outcome) status() int {
+	switch {
+	case o.RefusedTotal == 0:
+		return http.StatusOK
+	case o.Accepted+o.Duplicates == 0:
+		return http.StatusUnprocessableEntity
+	}
+	return http.StatusMultiStatus
+}
+
+// rules are those for the reports of one reporter.
+func (h *Handler) rules(reporter string) report.Rules {
+	return report.Rules{Reporter: reporter, Now: h.now(), Ahead: h.Ahead, Window: h.Window, Reserved: h.Reserved}
+}
+
+func (h *Handler) postReports(w http.ResponseWriter, r *http.Request) {
+	select {
+	case h.uploads <- struct{}{}:
+		defer func() { <-h.uploads }()
+	default:
+		retryAfter(w, stall)
+		h.refuse(w, r, fail(http.StatusTooManyRequests, "too many uploads at once"))
+		return
+	}
+	parse, err := h.parser(r)
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	body, err := h.openBody(w, r)
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	defer body.Close()
+	in := intake{h: h, reporter: bearer(r).Name}
+	status, err := in.take(r.Context(), parse(body))
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	respond(w, status, in.outcome)
+}
+
+// parser returns what reads a body of the request's media type.
+func (h *Handler) parser(r *http.Request) (func(io.Reader) report.Reports, error) {
+	rules := h.rules(bearer(r).Name)
+	if kind := r.URL.Query().Get("kind"); kind != "" {
+		var ok bool
+		if rules.Kind, ok = snapshot.ParseKind(kind); !ok {
+			return nil, fail(http.StatusBadRequest, fmt.Sprintf("kind %q is unknown", kind))
+		}
+	}
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		media = ""
+	}
+	switch media {
+	case "application/x-ndjson", "application/ndjson", "application/jsonl":
+		return func(body io.Reader) report.Reports { return report.NDJSON(body, rules) }, nil
+	case "text/csv":
+		return func(body io.Reader) report.Reports { return report.CSV(body, rules) }, nil
+	case "text/plain":
+		return func(body io.Reader) report.Reports { return report.List(body, rules) }, nil
+	case "message/rfc822":
+		return func(body io.Reader) report.Reports { return report.Mail(body, rules, h.Relays) }, nil
+	case "text/x-rbldnsd":
+		return func(body io.Reader) report.Reports { return report.ZoneFile(body, rules) }, nil
+	}
+	return nil, fail(http.StatusUnsupportedMediaType, "the body must be application/x-ndjson, text/csv, text/plain, text/x-rbldnsd or message/rfc822")
+}
+
+// form serves senders that speak to blocklist.de. The key is in the field
+// apikey, as it is there, or in the Authorization header.
+func (h *Handler) form(w http.ResponseWriter, r *http.Request) {
+	values, err := h.formValues(w, r)
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	secret := secretOf(r)
+	if secret == "" {
+		secret = values.Get("apikey")
+	}
+	key, err := h.authorise(r.Context(), secret, ledger.Reporter)
+	if h.limited(w, r, key.ID) {
+		return
+	}
+	in := intake{h: h, reporter: key.Name}
+	var status int
+	if err == nil {
+		status, err = in.take(r.Context(), func(yield func(report.Report, error) bool) {
+			one, err := report.Form(values, h.rules(key.Name))
+			if err != nil {
+				err = &report.Refusal{Line: 1, Reason: err.Error()}
+			}
+			yield(one, err)
+		})
+	}
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	respond(w, status, in.outcome)
+}
+
+// formValues returns the fields of a query (GET) or form (POST).
+func (h *Handler) formValues(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+	if r.Method == http.MethodGet {
+		values, err := url.ParseQuery(r.URL.RawQuery)
+		if err != nil {
+			return nil, fail(http.StatusBadRequest, "read query: "+err.Error())
+		}
+		return values, nil
+	}
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || media != "application/x-www-form-urlencoded" {
+		return nil, fail(http.StatusUnsupportedMediaType, "the body must be application/x-www-form-urlencoded")
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, h.Limits.SmallBytes)
+	if err := r.ParseForm(); err != nil {
+		return nil, bodyFailure(err)
+	}
+	return r.PostForm, nil
+}
+
+// An intake takes the reports of one body into the ledger.
+type intake struct {
+	h        *Handler
+	reporter string
+	outcome  outcome
+	pass     []report.Report // to be appended
+	hold     []report.Report // to wait
+	kept     []ledger.Decision
+}
+
+// take appends the reports batch by batch and returns the status of the
+// response. An error means that nothing can be said of the last batch: the
+// sender must send the body again, which counts nothing twice.
+func (in *intake) take(ctx context.Context, reports report.Reports) (status int, err error) {
+	var broken error
+	for r, err := range reports {
+		var refused *report.Refusal
+		switch {
+		case err == nil:
+			in.sort(r)
+		case errors.As(err, &refused):
+			in.refuse(refused)
+		default:
+			broken = err
+		}
+		if len(in.pass)+len(in.hold) == batchReports {
+			if err := in.flush(ctx); err != nil {
+				return 0, err
+			}
+		}
+	}
+	if err := in.flush(ctx); err != nil {
+		return 0, err
+	}
+	if err := in.record(ctx); err != nil {
+		return 0, err
+	}
+	if in.outcome.Refused == nil {
+		in.outcome.Refused = []refusal{}
+	}
+	if broken != nil {
+		return in.broken(broken), nil
+	}
+	return in.outcome.status(), nil
+}
+
+// broken is the status of a body that ended too early.
+func (in *intake) broken(err error) int {
+	var failed *failure
+	if errors.As(bodyFailure(err), &failed) {
+		in.outcome.Error = failed.reason
+		return failed.status
+	}
+	return http.StatusBadRequest
+}
+
+// sort puts a report into the batch where it belongs.
+func (in *intake) sort(r report.Report) {
+	if in.h.Admit != nil && in.h.Admit.Admit(r) != "" {
+		in.hold = append(in.hold, r)
+		return
+	}
+	in.pass = append(in.pass, r)
+}
+
+func (in *intake) refuse(r *report.Refusal) {
+	in.outcome.RefusedTotal++
+	if len(in.outcome.Refused) < refusalsTold {
+		in.outcome.Refused = append(in.outcome.Refused, refusal{r.Line, r.Reason})
+	}
+	if len(in.kept) < refusalsKept {
+		in.kept = append(in.kept, in.decision(r.Error(), 1))
+	}
+}
+
+// decision is the row that says that records were refused. What a reporter
+// sent may be anything, so it is never in the public part.
+func (in *intake) decision(note string, count int) ledger.Decision {
+	return ledger.Decision{At: in.h.now(), Kind: ledger.ReportRefused, Reporter: in.reporter, Note: note, Count: int64(count)}
+}
+
+// flush appends what has been gathered.
+func (in *intake) flush(ctx context.Context) error {
+	if len(in.pass) > 0 {
+		receipt, err := in.h.Ledger.AppendReports(ctx, in.pass)
+		if err != nil {
+			return err
+		}
+		in.outcome.Accepted += receipt.Accepted
+		in.outcome.Duplicates += receipt.Duplicates
+	}
+	if len(in.hold) > 0 {
+		receipt, err := in.h.Ledger.HoldReports(ctx, in.hold)
+		if err != nil {
+			return err
+		}
+		in.outcome.Accepted += receipt.Accepted
+		in.outcome.Waiting += receipt.Accepted
+		in.outcome.Duplicates += receipt.Duplicates
+	}
+	in.pass, in.hold = in.pass[:0], in.hold[:0]
+	return nil
+}
+
+// record writes the rows of the refused records.
+func (in *intake) record(ctx context.Context) error {
+	if len(in.kept) == 0 {
+		return nil
+	}
+	if more := in.outcome.RefusedTotal - len(in.kept); more > 0 {
+		in.kept = append(in.kept, in.decision("further records of the same body", more))
+	}
+	return in.h.Ledger.AppendDecisions(ctx, in.kept)
+}

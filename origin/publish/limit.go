@@ -1,0 +1,135 @@
+package publish
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+
+	"ucedge/snapshot"
+	"ucedge/snapshot/manifest"
+)
+
+// A Limit names what keeps a faulty policy or a poisoned feed from reaching
+// the edges.
+type Limit string
+
+// The limits. Edges hold the first two on their own account.
+const (
+	Share     Limit = "share"     // a level covers more of IPv4 than snapshot.Limits.Share
+	Protected Limit = "protected" // an address of snapshot.Limits.Protected is listed
+	Churn     Limit = "churn"     // more entries have changed than Options.ChurnMax
+)
+
+// An Excess is a limit that a snapshot does not keep. An operator who has
+// looked may lift it by name, see Options.Override.
+type Excess struct {
+	Limit  Limit
+	Detail string
+}
+
+func (e *Excess) Error() string { return fmt.Sprintf("limit %q exceeded: %s", e.Limit, e.Detail) }
+
+// churnEntriesMin is the number of entries below which churn is no limit: a
+// short list may well change by half in five minutes.
+const churnEntriesMin = 1000
+
+// limit refuses a snapshot that exceeds a limit which is not lifted.
+func (r *run) limit(s *snapshot.Snapshot, churn float64) error {
+	var errs []error
+	for _, e := range r.excesses(s, churn) {
+		if slices.Contains(r.Override, e.Limit) {
+			r.Log.Warn("limit lifted", "list", r.List, "limit", e.Limit, "detail", e.Detail)
+			continue
+		}
+		errs = append(errs, e)
+	}
+	return errors.Join(errs...)
+}
+
+func (r *run) excesses(s *snapshot.Snapshot, churn float64) (out []*Excess) {
+	if err := s.Sane(snapshot.Limits{Share: r.Limits.Share}); err != nil {
+		out = append(out, &Excess{Share, err.Error()})
+	}
+	if err := s.Sane(snapshot.Limits{Protected: r.Limits.Protected}); err != nil {
+		out = append(out, &Excess{Protected, err.Error()})
+	}
+	if churn > r.ChurnMax {
+		out = append(out, &Excess{Churn, fmt.Sprintf(
+			"%.1f %% of the entries differ from the snapshot before, at most %.1f %% are allowed", 100*churn, 100*r.ChurnMax)})
+	}
+	return out
+}
+
+// churn compares s with the snapshot before. Without one, or with one that is
+// damaged, there is none.
+func (r *run) churn(stock map[manifest.Object][]byte, s *snapshot.Snapshot) float64 {
+	o, _ := r.before.Object(manifest.Base, manifest.Zstd)
+	wire, ok := stock[o]
+	if !ok {
+		return 0
+	}
+	plain, err := o.Open(wire)
+	if err != nil {
+		return 0
+	}
+	old, err := snapshot.Open(plain)
+	if err != nil {
+		r.Log.Warn("snapshot before does not open, its churn is not known", "list", r.List, "err", err)
+		return 0
+	}
+	return churn(old, s)
+}
+
+// churn returns the share of the entries of either snapshot that are not in
+// both: 0 for the same entries, 1 for none in common. It looks at levels,
+// prefixes and exclusions, not at facts. Of short lists it is 0.
+func churn(a, b *snapshot.Snapshot) float64 {
+	var either, both int
+	for _, level := range []snapshot.Level{snapshot.Address, snapshot.Allocation, snapshot.System} {
+		e, n := overlap(a.Listings(level), b.Listings(level))
+		either, both = either+e, both+n
+	}
+	if either < churnEntriesMin {
+		return 0
+	}
+	return float64(either-both) / float64(either)
+}
+
+// overlap counts the entries of two ascending sequences: those in either, and
+// those in both.
+func overlap(a, b iter.Seq[snapshot.Listing]) (either, both int) {
+	next, stop := iter.Pull(b)
+	defer stop()
+	y, more := next()
+	for x := range a {
+		for more && compare(y, x) < 0 {
+			either++
+			y, more = next()
+		}
+		if more && compare(y, x) == 0 {
+			both++
+			y, more = next()
+		}
+		either++
+	}
+	for ; more; _, more = next() {
+		either++
+	}
+	return either, both
+}
+
+// compare orders as images do: IPv4 before IPv6, by address, by length; an
+// exclusion is another entry than a listing of the same prefix.
+func compare(a, b snapshot.Listing) int {
+	if c := a.Prefix.Addr().Compare(b.Prefix.Addr()); c != 0 {
+		return c
+	}
+	if c := a.Prefix.Bits() - b.Prefix.Bits(); c != 0 || a.Excluded == b.Excluded {
+		return c
+	}
+	if a.Excluded {
+		return -1
+	}
+	return 1
+}
