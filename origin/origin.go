@@ -53,8 +53,10 @@ type Settings struct {
 
 	Every  time.Duration // between two builds; 0 is publish.DefaultInterval
 	Retain time.Duration // how long reports are kept; 0 is DefaultRetain, less than policy.Window is that
-	Clock  func() time.Time
-	Log    *slog.Logger // nil discards
+	// Published is called after each publication. Nil does nothing.
+	Published func(publish.Result)
+	Clock     func() time.Time
+	Log       *slog.Logger // nil discards
 }
 
 // An Origin decides and publishes. Build and Run must not be called at once;
@@ -200,6 +202,9 @@ func (o *Origin) Build(ctx context.Context) (publish.Result, error) {
 	result, err := publish.Publish(ctx, o.Store, in, o.Keys, options)
 	if err != nil {
 		return publish.Result{}, errors.Join(err, o.stopped(ctx, err, taken))
+	}
+	if o.Published != nil {
+		o.Published(result)
 	}
 	if err := o.record(ctx); err != nil {
 		return result, fmt.Errorf("published, but not recorded: %w", err)

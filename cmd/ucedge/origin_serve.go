@@ -17,6 +17,7 @@ import (
 	"ucedge/origin/api"
 	"ucedge/origin/ledger"
 	"ucedge/origin/policy"
+	"ucedge/origin/publish"
 	"ucedge/origin/routes"
 	"ucedge/origin/state"
 	"ucedge/snapshot"
@@ -92,6 +93,8 @@ type originFlags struct {
 	trusted           []string
 	retain            time.Duration
 	logForm           string
+
+	published func(publish.Result) // no flag: called after each publication, may be nil
 }
 
 func newOriginServe() *cobra.Command {
@@ -197,7 +200,7 @@ func (f *originFlags) open(cmd *cobra.Command, log *slog.Logger) (*running, *rou
 	}
 	o, err := origin.New(origin.Settings{
 		Ledger: l, State: rule, Zones: f.zone.zones(), Store: store, Keys: keys, Publish: options,
-		Every: f.to.interval, Retain: f.retain, Log: log,
+		Every: f.to.interval, Retain: f.retain, Published: f.published, Log: log,
 	})
 	if err != nil {
 		return nil, nil, errors.Join(err, l.Close())
