@@ -142,9 +142,11 @@ func openNets(x Section, b []byte, rows int, used *int) (nets, error) {
 	if x.Family == 6 {
 		n.lo = make([]uint64, x.Count)
 	}
-	n.readLengths(&c)
-	n.readParents(&c)
-	n.readGaps(&c)
+	for _, read := range []func(*cursor){n.readLengths, n.readParents, n.readGaps} {
+		if read(&c); c.err != nil { // each column builds on the one before
+			return nets{}, c.err
+		}
+	}
 	n.readRows(&c, rows, used)
 	if err := c.end(); err != nil {
 		return nets{}, err
