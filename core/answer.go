@@ -78,18 +78,17 @@ func (a *answer) append(dst []byte, c *Core, read parsing, now int64, gate Gate)
 	return a.buf, c.lifetime(a.seconds, now)
 }
 
-// begin writes room for the header, and the question if there is one.
+// begin writes the question if there is one, and before it room for the header.
 func (a *answer) begin(read parsing) {
-	a.buf = append(a.buf, "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
 	if a.echoes(read) {
-		q := &a.query
-		a.buf = append(a.buf, q.name...)
-		a.buf = append(a.buf, byte(q.qtype>>8), byte(q.qtype), byte(q.class>>8), byte(q.class))
-		a.buf[a.start+5] = 1
-	} else {
-		a.query.name = nil
+		a.buf = append(a.buf, a.query.asked...)
+		return
 	}
+	a.buf = append(a.buf, noHeader[:]...)
+	a.query.name = nil
 }
+
+var noHeader [headerBytes]byte
 
 // echoes reports whether the answer repeats the question.
 func (a *answer) echoes(read parsing) bool { return read == parsed && len(a.query.name) > 0 }
@@ -149,8 +148,8 @@ func (a *answer) fromSnapshot() {
 
 // fromZone answers a question about a name in the zone.
 func (a *answer) fromZone(z *zone) {
-	o := z.owner(&a.query)
-	if o.apex {
+	var o owner
+	if z.owner(&o, &a.query); o.apex {
 		a.apex(z)
 	} else {
 		var v verdict
@@ -214,9 +213,8 @@ func (a *answer) listed(v *verdict, address netip.Addr) {
 // negative writes the SOA that says how long to remember that there is
 // nothing (RFC 2308 3).
 func (a *answer) negative(z *zone) {
-	ttl := min(z.SOATTL, z.Minimum)
-	a.seconds = ttl
-	a.soa(z, ttl)
+	a.seconds = z.negative
+	a.soa(z, z.negative)
 	a.auth++
 }
 
@@ -234,8 +232,8 @@ func (a *answer) record(z *zone, rtype uint16, ttl uint32) {
 }
 
 func (a *answer) head(owner int, rtype uint16, ttl uint32) {
-	a.buf = append(a.buf, 0xc0|byte(owner>>8), byte(owner), byte(rtype>>8), byte(rtype), 0, classIN)
-	a.buf = binary.BigEndian.AppendUint32(a.buf, ttl)
+	a.buf = append(a.buf, 0xc0|byte(owner>>8), byte(owner), byte(rtype>>8), byte(rtype), 0, classIN,
+		byte(ttl>>24), byte(ttl>>16), byte(ttl>>8), byte(ttl))
 }
 
 // apexOffset is where the zone's suffix stands in the message: the end of the
@@ -261,30 +259,30 @@ func (a *answer) tail(z *zone, t *tail) {
 
 // soa writes the SOA record of the zone (RFC 1035 3.3.13).
 func (a *answer) soa(z *zone, ttl uint32) {
-	a.record(z, typeSOA, ttl)
 	at := len(a.buf)
-	a.tail(z, &z.mname)
-	a.tail(z, &z.rname)
-	a.buf = binary.BigEndian.AppendUint32(a.buf, uint32(a.core.manifest.Serial))
-	a.buf = binary.BigEndian.AppendUint32(a.buf, z.Refresh)
-	a.buf = binary.BigEndian.AppendUint32(a.buf, z.Retry)
-	a.buf = binary.BigEndian.AppendUint32(a.buf, z.Expire)
-	a.buf = binary.BigEndian.AppendUint32(a.buf, z.Minimum)
-	a.setLength(at)
+	a.buf = append(a.buf, z.soa.record...)
+	record := a.buf[at:]
+	binary.BigEndian.PutUint32(record[ttlOffset:], ttl)
+	apex := a.apexOffset(z)
+	for _, p := range z.soa.pointers {
+		binary.BigEndian.PutUint16(record[p.at:], uint16(0xc000|(apex+p.offset)))
+	}
 }
 
 // end writes the OPT record if the query had one, and the header.
 func (a *answer) end() {
 	q := &a.query
-	header := a.buf[a.start:]
-	binary.BigEndian.PutUint16(header, q.id)
 	flags := flagQR | q.flags&(15<<11|flagRD|flagCD) | uint16(a.rcode&rcodeLowBits)
 	if a.aa {
 		flags |= flagAA
 	}
+	header := (*[headerBytes]byte)(a.buf[a.start:])
+	binary.BigEndian.PutUint16(header[0:], q.id)
 	binary.BigEndian.PutUint16(header[2:], flags)
+	binary.BigEndian.PutUint16(header[4:], uint16(min(len(q.name), 1)))
 	binary.BigEndian.PutUint16(header[6:], a.answers)
 	binary.BigEndian.PutUint16(header[8:], a.auth)
+	header[10], header[11] = 0, 0
 	if q.opt {
 		header[11] = 1
 		a.opt()
