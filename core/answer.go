@@ -40,7 +40,7 @@ const errorSeconds = 1
 // Now is in seconds since the Unix epoch; gate is what the host decided about
 // the client.
 func (c *Core) AppendAnswer(dst, msg []byte, now int64, gate Gate) []byte {
-	var a answer
+	a := noAnswer
 	read := a.query.parse(msg)
 	if read == noQuery {
 		return dst
@@ -66,6 +66,15 @@ type answer struct {
 	auth    uint16 // records in the authority section
 }
 
+// Zero values to copy, where a large variable begins on a hot path. The runtime
+// of a guest (wazero) clears memory by copying it on to itself, one byte, then
+// two, then four: many calls, where a copy is one.
+var (
+	noAnswer  answer
+	noOwner   owner
+	noVerdict verdict
+)
+
 // append appends the answer to a's query, and returns for how many seconds a
 // cache may keep it.
 func (a *answer) append(dst []byte, c *Core, read parsing, now int64, gate Gate) ([]byte, uint32) {
@@ -78,20 +87,16 @@ func (a *answer) append(dst []byte, c *Core, read parsing, now int64, gate Gate)
 	return a.buf, c.lifetime(a.seconds, now)
 }
 
-// begin writes the question if there is one, and before it room for the header.
+// begin writes the header and the question as they came, or a header alone if
+// there is no question to repeat. End sets the header right.
 func (a *answer) begin(read parsing) {
-	if a.echoes(read) {
-		a.buf = append(a.buf, a.query.asked...)
+	if q := &a.query; read == parsed && len(q.name) > 0 {
+		a.buf = append(a.buf, q.head...)
 		return
 	}
-	a.buf = append(a.buf, noHeader[:]...)
 	a.query.name = nil
+	a.buf = append(a.buf, "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
 }
-
-var noHeader [headerBytes]byte
-
-// echoes reports whether the answer repeats the question.
-func (a *answer) echoes(read parsing) bool { return read == parsed && len(a.query.name) > 0 }
 
 // resolve decides what the answer is and writes its records. The order of the
 // rules is the order in which they win.
@@ -148,11 +153,11 @@ func (a *answer) fromSnapshot() {
 
 // fromZone answers a question about a name in the zone.
 func (a *answer) fromZone(z *zone) {
-	var o owner
+	o := noOwner
 	if z.owner(&o, &a.query); o.apex {
 		a.apex(z)
 	} else {
-		var v verdict
+		v := noVerdict
 		a.core.judge(&v, z, &o, a.now)
 		if !v.exists {
 			a.rcode = rcodeName
@@ -169,18 +174,27 @@ func (a *answer) fromZone(z *zone) {
 func (a *answer) apex(z *zone) {
 	switch a.query.qtype {
 	case typeSOA, typeANY:
-		a.seconds = z.SOATTL
-		a.soa(z, z.SOATTL)
+		a.seconds = z.soa.ttl
+		a.apexRecord(z, &z.soa)
 		a.answers++
 	case typeNS:
 		a.seconds = z.NSTTL
 		for i := range z.ns {
-			a.record(z, typeNS, z.NSTTL)
-			at := len(a.buf)
-			a.tail(z, &z.ns[i])
-			a.setLength(at)
+			a.apexRecord(z, &z.ns[i])
 			a.answers++
 		}
+	}
+}
+
+// apexRecord writes a record of the zone's apex. The zone's suffix stands at
+// the end of the question's name.
+func (a *answer) apexRecord(z *zone, r *record) {
+	suffix := headerBytes + len(a.query.name) - len(z.suffix)
+	at := len(a.buf)
+	a.buf = append(a.buf, r.wire...)
+	made := a.buf[at:]
+	for _, p := range r.pointers {
+		binary.BigEndian.PutUint16(made[p.at:], 0xc000|uint16(suffix+p.to))
 	}
 }
 
@@ -213,33 +227,16 @@ func (a *answer) listed(v *verdict, address netip.Addr) {
 // negative writes the SOA that says how long to remember that there is
 // nothing (RFC 2308 3).
 func (a *answer) negative(z *zone) {
-	a.seconds = z.negative
-	a.soa(z, z.negative)
+	a.seconds = z.negative.ttl
+	a.apexRecord(z, &z.negative)
 	a.auth++
 }
 
 // owned writes the head of a record of the question's name, up to its data
 // length.
 func (a *answer) owned(rtype uint16, ttl uint32) {
-	a.head(headerBytes, rtype, ttl)
-}
-
-// record writes the head of a record of the zone's apex, with room for its data
-// length.
-func (a *answer) record(z *zone, rtype uint16, ttl uint32) {
-	a.head(a.apexOffset(z), rtype, ttl)
-	a.buf = append(a.buf, 0, 0)
-}
-
-func (a *answer) head(owner int, rtype uint16, ttl uint32) {
-	a.buf = append(a.buf, 0xc0|byte(owner>>8), byte(owner), byte(rtype>>8), byte(rtype), 0, classIN,
+	a.buf = append(a.buf, 0xc0, headerBytes, byte(rtype>>8), byte(rtype), 0, classIN,
 		byte(ttl>>24), byte(ttl>>16), byte(ttl>>8), byte(ttl))
-}
-
-// apexOffset is where the zone's suffix stands in the message: the end of the
-// question's name.
-func (a *answer) apexOffset(z *zone) int {
-	return headerBytes + len(a.query.name) - len(z.suffix)
 }
 
 // setLength sets the data length of the record whose data began at at.
@@ -247,39 +244,16 @@ func (a *answer) setLength(at int) {
 	binary.BigEndian.PutUint16(a.buf[at-2:], uint16(len(a.buf)-at))
 }
 
-// tail writes a name of the zone's settings, its common part as a pointer to
-// the suffix in the question.
-func (a *answer) tail(z *zone, t *tail) {
-	a.buf = append(a.buf, t.head...)
-	if t.offset >= 0 {
-		target := a.apexOffset(z) + t.offset
-		a.buf = append(a.buf, 0xc0|byte(target>>8), byte(target))
-	}
-}
-
-// soa writes the SOA record of the zone (RFC 1035 3.3.13).
-func (a *answer) soa(z *zone, ttl uint32) {
-	at := len(a.buf)
-	a.buf = append(a.buf, z.soa.record...)
-	record := a.buf[at:]
-	binary.BigEndian.PutUint32(record[ttlOffset:], ttl)
-	apex := a.apexOffset(z)
-	for _, p := range z.soa.pointers {
-		binary.BigEndian.PutUint16(record[p.at:], uint16(0xc000|(apex+p.offset)))
-	}
-}
-
 // end writes the OPT record if the query had one, and the header.
 func (a *answer) end() {
 	q := &a.query
+	header := (*[headerBytes]byte)(a.buf[a.start:])
+	binary.BigEndian.PutUint16(header[:], q.id)
 	flags := flagQR | q.flags&(15<<11|flagRD|flagCD) | uint16(a.rcode&rcodeLowBits)
 	if a.aa {
 		flags |= flagAA
 	}
-	header := (*[headerBytes]byte)(a.buf[a.start:])
-	binary.BigEndian.PutUint16(header[0:], q.id)
 	binary.BigEndian.PutUint16(header[2:], flags)
-	binary.BigEndian.PutUint16(header[4:], uint16(min(len(q.name), 1)))
 	binary.BigEndian.PutUint16(header[6:], a.answers)
 	binary.BigEndian.PutUint16(header[8:], a.auth)
 	header[10], header[11] = 0, 0

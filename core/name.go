@@ -3,151 +3,7 @@ package core
 import (
 	"encoding/binary"
 	"net/netip"
-
-	"ucedge/snapshot"
 )
-
-// A zone is a zone of the snapshot with its names in wire form.
-type zone struct {
-	*snapshot.Zone
-	labels       int
-	suffix       []byte // owner name of the apex, lower case, root label included
-	words        []word // of suffix
-	soa          stencil
-	negative     uint32 // TTL of the SOA of negative answers, seconds (RFC 2308 5)
-	mname, rname tail
-	ns           []tail
-	test         string // template of the TXT of the test points
-}
-
-// A tail is a name on the wire that may end in a part of its zone's suffix:
-// head, then the suffix from offset on. With an offset of -1 the head is the
-// whole name, root label included.
-type tail struct {
-	head   []byte
-	offset int
-}
-
-// A stencil is a record of a zone's apex with gaps where it points at parts of
-// the zone's suffix, which stands elsewhere in every message.
-type stencil struct {
-	record   []byte
-	pointers []pointer
-}
-
-// A pointer is a compression pointer to write at at: to the suffix from offset
-// on.
-type pointer struct{ at, offset int }
-
-const ttlOffset = 6 // of the TTL in a record whose owner is a pointer
-
-// A word is eight bytes of a zone's suffix and the bits in which letters of
-// either case may differ. A name is compared by words: in a guest a step of a
-// loop takes as long for a byte as for eight of them.
-type word struct {
-	at         int
-	bits, fold uint64
-}
-
-// newZone prepares z for answers from the snapshot of that serial. It reports
-// false if one of its names is none.
-func newZone(z *snapshot.Zone, serial snapshot.Serial) (zone, bool) {
-	made := zone{Zone: z, test: z.TestText, negative: min(z.SOATTL, z.Minimum)}
-	if made.test == "" {
-		made.test = z.Text
-	}
-	var ok bool
-	if made.suffix, made.labels, ok = wireName(z.Suffix); !ok {
-		return zone{}, false
-	}
-	if made.mname, ok = made.tailOf(z.MName); !ok {
-		return zone{}, false
-	}
-	if made.rname, ok = made.tailOf(z.RName); !ok {
-		return zone{}, false
-	}
-	for _, name := range z.NS {
-		ns, ok := made.tailOf(name)
-		if !ok {
-			return zone{}, false
-		}
-		made.ns = append(made.ns, ns)
-	}
-	made.words = wordsOf(made.suffix)
-	made.soa = made.stencilOfSOA(serial)
-	return made, true
-}
-
-// stencilOfSOA makes the SOA record (RFC 1035 3.3.13), its TTL left out.
-func (z *zone) stencilOfSOA(serial snapshot.Serial) (s stencil) {
-	s.point(0)
-	s.record = append(s.record, 0, typeSOA, 0, classIN, 0, 0, 0, 0, 0, 0)
-	from := len(s.record)
-	for _, name := range []*tail{&z.mname, &z.rname} {
-		s.record = append(s.record, name.head...)
-		if name.offset >= 0 {
-			s.point(name.offset)
-		}
-	}
-	for _, n := range []uint32{uint32(serial), z.Refresh, z.Retry, z.Expire, z.Minimum} {
-		s.record = binary.BigEndian.AppendUint32(s.record, n)
-	}
-	binary.BigEndian.PutUint16(s.record[from-2:], uint16(len(s.record)-from))
-	return s
-}
-
-// point appends a gap for a pointer.
-func (s *stencil) point(offset int) {
-	s.pointers = append(s.pointers, pointer{len(s.record), offset})
-	s.record = append(s.record, 0, 0)
-}
-
-// wordsOf parts a name in lower case into words. The last one begins where it
-// ends with the name. A name shorter than a word has none.
-func wordsOf(name []byte) (words []word) {
-	for at := 0; at < len(name) && len(name) >= 8; at += 8 {
-		w := word{at: min(at, len(name)-8)}
-		for i, c := range name[w.at : w.at+8] {
-			w.bits |= uint64(c) << (8 * i)
-			if 'a' <= c && c <= 'z' {
-				w.fold |= ('a' - 'A') << (8 * i)
-			}
-		}
-		words = append(words, w)
-	}
-	return words
-}
-
-// ends reports whether name, which is as long as the zone's suffix, is it.
-func (z *zone) ends(name []byte) bool {
-	if len(z.words) == 0 {
-		return equalFold(name, z.suffix)
-	}
-	for i := range z.words {
-		w := &z.words[i]
-		if binary.LittleEndian.Uint64(name[w.at:])|w.fold != w.bits {
-			return false
-		}
-	}
-	return true
-}
-
-// tailOf gives the name as a tail on the zone's suffix, the longest part of it
-// that they share.
-func (z *zone) tailOf(text string) (tail, bool) {
-	name, _, ok := wireName(text)
-	if !ok {
-		return tail{}, false
-	}
-	for at := 0; name[at] != 0; at += 1 + int(name[at]) {
-		for offset := 0; z.suffix[offset] != 0; offset += 1 + int(z.suffix[offset]) {
-			if string(name[at:]) == string(z.suffix[offset:]) {
-				return tail{head: name[:at], offset: offset}, true
-			}
-		}
-	}
-	return tail{head: name, offset: -1}, true
-}
 
 // wireName gives the wire form of a name in lower case, root label included.
 // The empty text is the root.
@@ -294,7 +150,7 @@ func (z *zone) owner(o *owner, q *query) {
 		return
 	}
 	if count <= 4 {
-		q.ownerOctets(o, count)
+		q.octets(o, count)
 	}
 	if nibbles, ok := q.nibbles(count); ok {
 		address := netip.AddrFrom16(nibbles)
@@ -306,16 +162,16 @@ func (z *zone) owner(o *owner, q *query) {
 	}
 }
 
-// ownerOctets reads the first count labels, at most four, as decimal octets,
-// the least significant one first. An octet with a leading zero is none.
-func (q *query) ownerOctets(o *owner, count int) {
+// octets reads the first count labels, at most four, as decimal octets, the
+// least significant one first.
+func (q *query) octets(o *owner, count int) {
 	var octets [4]byte
 	for i := range count {
 		octet, ok := decimal(q.label(i))
 		if !ok {
 			return
 		}
-		octets[(count-1-i)&3] = octet
+		octets[(count-1-i)%len(octets)] = octet
 	}
 	address := netip.AddrFrom4(octets)
 	if count == 4 {
@@ -325,7 +181,7 @@ func (q *query) ownerOctets(o *owner, count int) {
 	}
 }
 
-// decimal reads a label as a number up to 255 without leading zeros.
+// decimal reads a label as an octet. One with a leading zero is none.
 func decimal(label []byte) (octet byte, ok bool) {
 	value := uint(0)
 	for _, c := range label {

@@ -45,7 +45,7 @@ const (
 type query struct {
 	id     uint16
 	flags  uint16
-	asked  []byte               // the message up to the end of its question, if name is not empty
+	head   []byte               // header and question as they came, if there is a single question
 	name   []byte               // QNAME as asked, root label included; empty if there is no single question
 	starts [labelsMax + 1]uint8 // where each label of name begins
 	labels int                  // number of labels, without the root
@@ -119,7 +119,7 @@ func (q *query) question(msg []byte, count int) (off int, ok bool) {
 	if off, ok = q.qname(msg); !ok || len(msg)-off < 4 {
 		return 0, false
 	}
-	q.asked = msg[:off+4]
+	q.head = msg[:off+4]
 	q.name = msg[headerBytes:off]
 	q.qtype = binary.BigEndian.Uint16(msg[off:])
 	q.class = binary.BigEndian.Uint16(msg[off+2:])
@@ -127,8 +127,7 @@ func (q *query) question(msg []byte, count int) (off int, ok bool) {
 }
 
 // qname notes where the labels of the question's name begin, and returns the
-// offset after it. A name of at most nameBytesMax bytes has no more labels
-// than there is room for.
+// offset after it. There is room for all labels of the longest name.
 func (q *query) qname(msg []byte) (off int, ok bool) {
 	labels, limit := 0, min(len(msg), headerBytes+nameBytesMax)
 	for off = headerBytes; off < limit; labels++ {

@@ -91,7 +91,7 @@ func (c *Core) look(h *hit, z *zone, level snapshot.Level, address netip.Addr, n
 		h.match = snapshot.Match{Listed: h.test, Prefix: netip.PrefixFrom(address, address.BitLen())}
 	} else {
 		h.test = false
-		h.match = c.snap.Lookup(level, address, now)
+		c.snap.LookupInto(&h.match, level, address, now)
 	}
 	if !h.match.Listed {
 		if h.match.Excluded {

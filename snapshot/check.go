@@ -92,7 +92,7 @@ func (p *points) tight(b int) bool {
 	var room [BlockSize]uint64
 	ends := d.all(&room)
 	gap := ends[3] - ends[2]
-	return ends[0] == ends[1] && gap >= 0 && gap < 8 && window(d.b, ends[2])&(1<<gap-1) == 0
+	return ends[0] == ends[1] && gap >= 0 && gap < 8 && d.bits(ends[2], gap) == 0
 }
 
 // checkColumns checks that dictionaries are sorted, all of their values fit

@@ -135,17 +135,18 @@ func (s *Snapshot) Filtered() bool { return s.filtered }
 
 // May says whether the level may list or exclude the address; false is certain.
 func (f *Filter) May(level Level, a netip.Addr) bool {
-	family, key := uint8(6), number(a)
-	if a.Is4() {
-		family = 4
-	}
 	for i := range f.blooms {
-		b := &f.blooms[i]
-		if b.Level == level && b.Family == family && b.may(key) {
+		if b := &f.blooms[i]; b.Level == level && b.May(a) {
 			return true
 		}
 	}
 	return false
+}
+
+// May says whether the key of the address may be one of the bloom; false is
+// certain, also for an address of the other family.
+func (b *Bloom) May(a netip.Addr) bool {
+	return a.IsValid() && a.Is4() == (b.Family == 4) && b.may(number(a))
 }
 
 // KeyBits returns how many leading bits of an address are a key.

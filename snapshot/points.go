@@ -12,8 +12,9 @@ import "math/bits"
 // one from each of its ends inwards and two from a split in the middle
 // outwards, so that a search decodes one quarter.
 //
-// The code avoids branches and calls where a search passes: Go in WebAssembly
-// takes an indirect jump for most branches, and many nanoseconds for a call.
+// Go in WebAssembly takes many nanoseconds for a call, an indirect jump for
+// most branches, and a bounds check for each access to memory: hence code,
+// which a search runs a dozen times, is short and has few of them.
 type points struct {
 	n      int      // keys
 	width  uint     // bits of a key: 32 or 64
@@ -24,25 +25,6 @@ type points struct {
 }
 
 const quarterSize = BlockSize / 4
-
-// A step codes one key of a quarter. Its neighbours are the nearest keys on
-// both sides that are coded before it.
-type step struct {
-	mid, lo, hi  uint8 // positions in the quarter: the key, its neighbours
-	below, above uint8 // from the lower neighbour, and to the upper one
-	left         uint8 // steps after this one that code keys below it
-}
-
-// steps is the order in which the keys of a quarter are coded: the middle one,
-// the left half, the right half. The keys at 0 and 16 are known. There is one
-// step too many, so that an index of 4 bits needs no check.
-var steps = [quarterSize]step{
-	{8, 0, 16, 8, 8, 7},
-	{4, 0, 8, 4, 4, 3}, {2, 0, 4, 2, 2, 1}, {1, 0, 2, 1, 1, 0}, {3, 2, 4, 1, 1, 0},
-	{6, 4, 8, 2, 2, 1}, {5, 4, 6, 1, 1, 0}, {7, 6, 8, 1, 1, 0},
-	{12, 8, 16, 4, 4, 3}, {10, 8, 12, 2, 2, 1}, {9, 8, 10, 1, 1, 0}, {11, 10, 12, 1, 1, 0},
-	{14, 12, 16, 2, 2, 1}, {13, 12, 14, 1, 1, 0}, {15, 14, 16, 1, 1, 0},
-}
 
 // A way is the direction in which a run of codes is read.
 type way int
@@ -134,7 +116,7 @@ func (p *points) search(key uint64) (rank int, found bool) {
 		return 0, false
 	}
 	b := p.index.after(p.firsts, key) - 1
-	var d decoder
+	d := noDecoder
 	d.open(p, b)
 	if d.keys[0] == key {
 		return b * BlockSize, true
@@ -161,10 +143,16 @@ func (d *decoder) open(p *points, b int) {
 	if p.width == 64 {
 		n = SplitBits6
 	}
-	d.split = d.at + n + int(window(d.b, d.at)&(1<<n-1))
+	d.split = d.at + n + d.bits(d.at, n)
 	d.at += n
 	d.keys[0] = p.firsts[b]
 	d.keys[4] = p.firsts[b+1] + uint64(BlockSize-d.count)
+}
+
+// bits returns the n bits from a bit on, at most 57.
+func (d *decoder) bits(from, n int) int {
+	i := min(uint(from/8), uint(len(d.b)-8)) // beyond the payloads lies the directory, of at least ten bytes
+	return int(le64(d.b[i:]) >> (from % 8) & (1<<n - 1))
 }
 
 // search returns how many keys of the block are smaller than key, which is
@@ -203,103 +191,96 @@ func (d *decoder) middle(q, lo, hi int, w way) {
 	d.keys[q] = least + d.code(most-least, w)
 }
 
-// scan looks for key in quarter q. It decodes the keys on the way to key, and
-// those left of it. It is quarter and code in one loop, as calls would take a
-// third of the time.
+// scan looks for key in quarter q. It decodes the keys on the way to key, each
+// in the middle between lo and hi, and those left of it, to pass over them.
 func (d *decoder) scan(q int, w way, key uint64) (below int, found bool) {
-	var keys [2 * quarterSize]uint64
-	keys[0], keys[quarterSize] = d.keys[q], d.keys[q+1]
-	first, count := q*quarterSize, d.count-q*quarterSize
-	if keys[0] == key {
-		return first, true
+	lo, hi := d.keys[q], d.keys[q+1]
+	below = q * quarterSize // the position of lo
+	if lo == key {
+		return below, true
 	}
-	below = 1
-	at := d.at
-	for t, end := 0, quarterSize-1; t < end; {
-		s := &steps[t%quarterSize]
-		t++
-		v := keys[s.lo%32] + uint64(s.below)
-		top := keys[s.hi%32] - uint64(s.above) - v
-		if int(s.mid) >= count {
-			keys[s.mid%32] = v + top
-			end = t + int(s.left)
+	for half := quarterSize / 2; half > 0; half /= 2 {
+		room := hi - lo - 2*uint64(half)
+		if below+half >= d.count {
+			hi -= uint64(half) // no code, see middle
 			continue
 		}
-		zeros := uint(bits.LeadingZeros64(top))
-		k := 64 - zeros
-		from := at - int(k)&int(w)
-		word := window(d.b, from)
-		if k > 57 {
-			word |= tail(d.b, from)
-		}
-		x, long := decode(word, top, zeros, w)
-		at += (int(k+long) - 1) ^ int(w) - int(w)
-		v += x
-		keys[s.mid%32] = v
-		if v < key {
-			below = max(below, int(s.mid)+1)
+		v := lo + uint64(half) + d.code(room, w)
+		if key < v {
+			hi = v
 			continue
 		}
-		if v == key {
-			return first + int(s.mid), true
+		if key == v {
+			return below + half, true
 		}
-		end = t + int(s.left)
+		d.skip(half, lo, v, w)
+		lo, below = v, below+half
 	}
-	return first + below, false
+	return below + 1, false
 }
 
-// quarter decodes the keys of quarter q.
-func (d *decoder) quarter(q int, w way, keys *[2 * quarterSize]uint64) {
-	keys[0], keys[quarterSize] = d.keys[q], d.keys[q+1]
-	for t := range quarterSize - 1 {
-		s := &steps[t]
-		v := keys[s.lo] + uint64(s.below)
-		x := keys[s.hi] - uint64(s.above) - v
-		if q*quarterSize+int(s.mid) < d.count {
-			x = d.code(x, w)
+// skip decodes the keys at the size - 1 positions between lo and hi.
+func (d *decoder) skip(size int, lo, hi uint64, w way) {
+	if size < 4 {
+		if size == 2 {
+			d.code(hi-lo-2, w)
 		}
-		keys[s.mid] = v + x
+		return
 	}
+	half := uint64(size / 2)
+	v := lo + half + d.code(hi-lo-2*half, w)
+	if size == 4 {
+		d.code(v-lo-2, w)
+		d.code(hi-v-2, w)
+		return
+	}
+	d.skip(size/2, lo, v, w)
+	d.skip(size/2, v, hi, w)
 }
 
-// code reads a number from 0 to top.
+// fill decodes the keys at the size - 1 positions between keys[0] and
+// keys[size], the first of which is position at of the block.
+func (d *decoder) fill(keys []uint64, at, size int, w way) {
+	half := size / 2
+	if half == 0 {
+		return
+	}
+	x := keys[size] - keys[0] - uint64(size)
+	if at+half < d.count {
+		x = d.code(x, w)
+	}
+	keys[half] = keys[0] + uint64(half) + x
+	d.fill(keys[:half+1], at, half, w)
+	d.fill(keys[half:], at+half, half, w)
+}
+
+// code reads a number from 0 to top in the truncated binary code: with k the
+// bits of top, the 2^k - 1 - top smallest numbers take k-1 bits and the others
+// k. Bits outside of the section are others of it: only a block that breaks
+// the format asks for them.
 func (d *decoder) code(top uint64, w way) uint64 {
-	zeros := uint(bits.LeadingZeros64(top))
-	k := 64 - zeros
-	from := d.at - int(k)&int(w)
-	word := window(d.b, from)
-	if k > 57 {
-		word |= tail(d.b, from)
+	if top == 0 {
+		return 0
 	}
-	x, long := decode(word, top, zeros, w)
-	d.at += (int(k+long) - 1) ^ int(w) - int(w)
-	return x
-}
-
-// decode decodes a number from 0 to top, which has that many leading zeros, in
-// the truncated binary code: with k the bits of top, the 2^k - 1 - top smallest
-// numbers take k-1 bits and the others k. The k bits that it can take are the
-// lowest of word; long is 1 if it takes them all. If top is 0, so is k.
-func decode(word, top uint64, zeros uint, w way) (x uint64, long uint) {
+	b := d.b
+	zeros := uint(bits.LeadingZeros64(top)) & 63
+	k := 64 - zeros
+	from := uint(d.at - int(k)&int(w))
+	i := from / 8
+	if i+8 >= uint(len(b)) {
+		i = 0
+	}
+	word := le64(b[i:]) >> (from % 8)
+	if k > 57 {
+		word |= uint64(b[i+8]) << 1 << (63 - from%8)
+	}
 	mask := ^uint64(0) >> zeros
 	short := mask ^ top
-	x = word >> (-w & 1) & (mask >> 1)
-	last := word >> (uint(63-zeros) &^ uint(w) & 63) & 1
-	l := (short - 1 - x) >> 63 // 1 if x >= short
-	return x + (x+last-short)&-l&mask, uint(l)
-}
-
-// window returns at least 57 bits from bit on. Where b has no such bits, it
-// returns others: only a block that breaks the format asks for them.
-func window(b []byte, bit int) uint64 {
-	i := max(0, min(bit>>3, len(b)-9))
-	return le64(b[i:]) >> (bit & 7)
-}
-
-// tail returns what window lacks of 64 bits.
-func tail(b []byte, bit int) uint64 {
-	i := max(0, min(bit>>3, len(b)-9))
-	return uint64(b[i+8]) << 1 << (63 - bit&7)
+	x := word >> (uint(w) & 1) & (mask >> 1)
+	last := word >> ((k - 1) &^ uint(w) & 63) & 1
+	long := (short - 1 - x) >> 63 // 1 if x >= short, without a branch that nobody could foretell
+	d.at += (int(k+uint(long)) - 1) ^ int(w) - int(w)
+	return x + (x+last-short)&-long
 }
 
 // decode returns all keys of block b in order, in room.
@@ -327,8 +308,9 @@ func (d *decoder) all(room *[BlockSize]uint64) (ends [4]int) {
 
 // copy decodes quarter q into its place in room.
 func (d *decoder) copy(q int, w way, room *[BlockSize]uint64) (end int) {
-	var keys [2 * quarterSize]uint64
-	d.quarter(q, w, &keys)
+	var keys [quarterSize + 1]uint64
+	keys[0], keys[quarterSize] = d.keys[q], d.keys[q+1]
+	d.fill(keys[:], q*quarterSize, quarterSize, w)
 	copy(room[q*quarterSize:][:quarterSize], keys[:])
 	return d.at
 }

@@ -1,7 +1,6 @@
 package edgetest_test
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"fmt"
@@ -11,7 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,6 +28,7 @@ const bundleDir = "../../dist/worker"
 // A runtime starts the worker on a free port, following the snapshots at url.
 type runtime struct {
 	needs   []string // files without which it cannot start
+	except  []string // cases that its HTTP library answers itself
 	command func(port, url, public, keys string) *exec.Cmd
 }
 
@@ -46,7 +46,8 @@ var runtimes = map[string]runtime{
 		},
 	},
 	"deno": {
-		needs: []string{filepath.Join(workerDir, "node_modules/@deno/linux-x64-glibc/deno")},
+		needs:  []string{filepath.Join(workerDir, "node_modules/@deno/linux-x64-glibc/deno")},
+		except: []string{"http/dns of 90000 letters"}, // hyper takes no target above 65 534 bytes and says 400
 		command: func(port, url, public, keys string) *exec.Cmd {
 			cmd := exec.Command("node_modules/@deno/linux-x64-glibc/deno", "run", "--no-remote", "--no-npm",
 				"--allow-net=127.0.0.1", "--allow-read", "--allow-env", "deno.ts")
@@ -61,6 +62,9 @@ var runtimes = map[string]runtime{
 		},
 	},
 }
+
+// startMax is how long a runtime may take until it listens.
+const startMax = 30 * time.Second
 
 // start runs the worker until the test ends and returns its URL. The folder is
 // served over HTTP, as a bucket would be.
@@ -80,34 +84,63 @@ func (r runtime) start(t *testing.T, dir, public string, keys string) string {
 	port := freePort(t)
 	cmd := r.command(port, store.URL+"/", publicFile, keys)
 	cmd.Dir = workerDir
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cmd.WaitDelay = time.Second // whatever still holds its output
+	said := &speech{listening: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = said, said
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan struct{})
+	go func() {
+		cmd.Wait() // ends by a signal
+		close(ended)
+	}()
 	t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
-		cmd.Wait()
+		select {
+		case <-ended:
+		case <-time.After(5 * time.Second):
+			cmd.Process.Kill()
+		}
 		if t.Failed() {
-			t.Logf("the worker said: %s", said.Bytes())
+			t.Logf("the worker said: %s", said)
 		}
 	})
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		if strings.Contains(strings.ToLower(lines.Text()), "listening") {
-			go func() {
-				for lines.Scan() {
-				}
-			}()
-			return "http://127.0.0.1:" + port
-		}
+	select {
+	case <-said.listening:
+	case <-ended:
+		t.Fatalf("the worker ended: %s", said)
+	case <-time.After(startMax):
+		t.Fatalf("the worker did not listen within %v: %s", startMax, said)
 	}
-	t.Fatalf("the worker did not start: %s", said.Bytes())
-	return ""
+	return "http://127.0.0.1:" + port
+}
+
+// A speech is what a process has said, and whether it has said that it listens.
+type speech struct {
+	mu        sync.Mutex
+	said      []byte
+	listening chan struct{} // closed once it has
+	heard     bool
+}
+
+// Write implements io.Writer.
+func (s *speech) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.said = append(s.said, b...)
+	if !s.heard && bytes.Contains(s.said, []byte("listening on ")) {
+		s.heard = true
+		close(s.listening)
+	}
+	return len(b), nil
+}
+
+// String returns everything that has been said.
+func (s *speech) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return string(s.said)
 }
 
 func freePort(t *testing.T) string {
@@ -140,6 +173,7 @@ func ready(t *testing.T, url string, status int) {
 func TestWorkers(t *testing.T) {
 	for name, r := range runtimes {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each waits for a snapshot to expire
 			for _, state := range []edgetest.State{edgetest.Ready, edgetest.Empty, edgetest.Stale, edgetest.Keyed} {
 				t.Run(string(state), func(t *testing.T) {
 					dir := t.TempDir()
@@ -163,7 +197,7 @@ func TestWorkers(t *testing.T) {
 					}
 					url := r.start(t, dir, public, keys)
 					ready(t, url, status)
-					edgetest.RunState(t, client(t, http1), url, state)
+					edgetest.RunState(t, client(t, http1), url, state, r.except...)
 				})
 			}
 			t.Run("expired", func(t *testing.T) { testWorkerExpires(t, r) })
@@ -188,7 +222,7 @@ func testWorkerExpires(t *testing.T, r runtime) {
 	url := r.start(t, dir, store.Public, "")
 	ready(t, url, http.StatusOK)
 	time.Sleep(time.Until(time.Unix(m.Expires+1, 0)))
-	edgetest.RunState(t, client(t, http1), url, edgetest.Expired)
+	edgetest.RunState(t, client(t, http1), url, edgetest.Expired, r.except...)
 }
 
 // testWorkerAlike compares the worker's transcript with the native engine's,
@@ -204,7 +238,7 @@ func testWorkerAlike(t *testing.T, r runtime) {
 	native := startEdge(t, engines["native"](t), edgetest.Ready, now)
 	var transcripts [2][][]byte
 	for i, at := range []string{"http://" + native.HTTP, url} {
-		transcript, err := edgetest.Record(client(t, http1), at, edgetest.Ready)
+		transcript, err := edgetest.Record(client(t, http1), at, edgetest.Ready, r.except...)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,7 +9,6 @@
 package main
 
 import (
-	"runtime"
 	"unsafe"
 
 	"ucedge/core"
@@ -26,7 +25,8 @@ var (
 	current  = core.New(nil, core.Manifest{})
 
 	fixed    [abi.RequestBytes]byte // the request buffer
-	request  = fixed[:]             // fixed, or a larger one for the request to come
+	large    []byte                 // what request_buffer gave for the largest request yet
+	request  = fixed[:]             // one of the two, for the request to come
 	exchange core.Request
 	response core.Response
 	fields   []abi.Field
@@ -80,17 +80,8 @@ func load(image, imageLen, filter, filterLen uint32) uint32 {
 	}
 	snap = opened
 	current = core.New(snap, manifest)
-	settle()
 	return 0
 }
-
-// settle ends the garbage collection that loading has begun. A guest runs only
-// while it is called, and no call is long enough for the collector's own
-// goroutines to get a turn, so that without this the collector would be under
-// way forever, and every pointer that is stored would pass its write barrier:
-// that doubles the time of an answer. It takes below a millisecond, as the
-// image holds no pointers.
-func settle() { runtime.GC() }
 
 //go:wasmexport set_manifest
 func setManifest(n uint32) uint32 {
@@ -110,9 +101,7 @@ func setManifest(n uint32) uint32 {
 		Host:    m.Host,
 	}
 	current = core.New(snap, manifest)
-	if snap != nil {
-		settle() // every manifest leaves an old core behind
-	}
+	pass(int(n))
 	return 0
 }
 
@@ -124,10 +113,11 @@ func requestBuffer(n uint32) uint32 {
 	case n > requestBytesMax:
 		fail("a request of this size does not fit")
 		return 0
-	case n > uint32(cap(request)):
-		request = make([]byte, n)
+	case n > uint32(len(large)):
+		large = make([]byte, n)
+		request = large
 	default:
-		request = request[:n]
+		request = large
 	}
 	return address(request)
 }
@@ -143,6 +133,7 @@ func answer(n uint32, now int64, gate uint32) uint64 {
 		return 0
 	}
 	output = current.AppendAnswer(output[:0], request[:n], now, core.Gate(gate))
+	pass(len(output))
 	return span(output)
 }
 
@@ -174,6 +165,7 @@ func serve(n uint32) uint64 {
 		Fields: fields,
 		Body:   response.Body,
 	})
+	pass(int(n) + len(output))
 	return span(output)
 }
 
