@@ -303,7 +303,7 @@ func (c *Core) askName(e exchange, q *jsonQuery, z *zone, r *resolution) bool {
 		e.Body = append(e.Body, z.suffix...)
 	}
 	e.Body = q.appendRest(e.Body)
-	var a answer
+	a := noAnswer
 	read := a.query.parse(e.Body[from:])
 	if read != parsed { // with an address, a suffix that leaves no room for it
 		return false

@@ -116,7 +116,14 @@ func (c *Core) zoneOf(q *query) *zone {
 	var best *zone
 	for i := range c.zones {
 		z := &c.zones[i]
-		if (best == nil || z.labels > best.labels) && q.under(z.suffix, z.labels) {
+		if z.labels > q.labels || best != nil && z.labels <= best.labels {
+			continue
+		}
+		from := len(q.name) - len(z.suffix)
+		if z.labels > 0 && from != int(q.starts[q.labels-z.labels]) {
+			continue
+		}
+		if z.ends(q.name[from:]) {
 			best = z
 		}
 	}
@@ -135,20 +142,15 @@ type owner struct {
 	partial6 netip.Prefix // one to 31 nibbles
 }
 
-// owner reads the labels of q before the zone's suffix.
-func (z *zone) owner(q *query) (o owner) {
+// owner reads the labels of q before the zone's suffix into o, which is zero.
+func (z *zone) owner(o *owner, q *query) {
 	count := q.labels - z.labels
 	if count == 0 {
 		o.apex = true
-		return o
+		return
 	}
-	if octets, ok := q.octets(count); ok {
-		address := netip.AddrFrom4(octets)
-		if count == 4 {
-			o.address = address
-		} else {
-			o.partial4 = netip.PrefixFrom(address, 8*count)
-		}
+	if count <= 4 {
+		q.octets(o, count)
 	}
 	if nibbles, ok := q.nibbles(count); ok {
 		address := netip.AddrFrom16(nibbles)
@@ -158,33 +160,37 @@ func (z *zone) owner(q *query) (o owner) {
 			o.partial6 = netip.PrefixFrom(address, 4*count)
 		}
 	}
-	return o
 }
 
-// octets reads the first count labels as decimal octets, the least significant
-// one first. An octet with a leading zero is none.
-func (q *query) octets(count int) (octets [4]byte, ok bool) {
-	if count > 4 {
-		return octets, false
-	}
+// octets reads the first count labels, at most four, as decimal octets, the
+// least significant one first.
+func (q *query) octets(o *owner, count int) {
+	var octets [4]byte
 	for i := range count {
-		label := q.label(i)
-		if len(label) > 3 || len(label) > 1 && label[0] == '0' {
-			return octets, false
+		octet, ok := decimal(q.label(i))
+		if !ok {
+			return
 		}
-		value := 0
-		for _, c := range label {
-			if !isDigit(c) {
-				return octets, false
-			}
-			value = 10*value + int(c-'0')
-		}
-		if value > 255 {
-			return octets, false
-		}
-		octets[count-1-i] = byte(value)
+		octets[(count-1-i)%len(octets)] = octet
 	}
-	return octets, true
+	address := netip.AddrFrom4(octets)
+	if count == 4 {
+		o.address = address
+	} else {
+		o.partial4 = netip.PrefixFrom(address, 8*count)
+	}
+}
+
+// decimal reads a label as an octet. One with a leading zero is none.
+func decimal(label []byte) (octet byte, ok bool) {
+	value := uint(0)
+	for _, c := range label {
+		if c -= '0'; c > 9 {
+			return 0, false
+		}
+		value = 10*value + uint(c)
+	}
+	return byte(value), value <= 255 && len(label) <= 3 && (len(label) == 1 || label[0] != '0')
 }
 
 // nibbles reads the first count labels as hexadecimal digits, the least

@@ -215,7 +215,8 @@ func (o *Origin) Build(ctx context.Context) (publish.Result, error) {
 // options are those of one build.
 func (o *Origin) options() publish.Options {
 	options := o.Publish
-	options.Now, options.Interval, options.Log = o.now(), o.Every, o.Log
+	options.Now, options.Log = o.now(), o.Log
+	options.Interval = max(o.Every, time.Second) // a manifest tells whole seconds
 	return options
 }
 

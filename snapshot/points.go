@@ -116,7 +116,7 @@ func (p *points) search(key uint64) (rank int, found bool) {
 		return 0, false
 	}
 	b := p.index.after(p.firsts, key) - 1
-	var d decoder
+	d := noDecoder
 	d.open(p, b)
 	if d.keys[0] == key {
 		return b * BlockSize, true
