@@ -83,6 +83,8 @@ bench: build
 
 #: make worker     the CDN edge: types, lint, and its tests inside workerd
 worker: $(MODULES) $(GUEST)
+	@mkdir -p $(WORKER)/dist && cp $(GUEST) $(WORKER)/dist/
+	$(GO) run ./$(WORKER)/test/fixtures $(WORKER)/dist
 	cd $(WORKER) && npx --no-install tsc --noEmit && npx --no-install eslint . && npx --no-install vitest run
 
 #: make worker-bundle   what would be deployed: dist/worker

@@ -3,19 +3,25 @@ package edgetest_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"ucedge/edge/edgetest"
+	"ucedge/snapshot"
+	"ucedge/snapshot/build"
 	"ucedge/snapshot/manifest"
 )
 
@@ -30,6 +36,15 @@ type runtime struct {
 	needs   []string // files without which it cannot start
 	except  []string // cases that its HTTP library answers itself
 	command func(port, url, public, keys string) *exec.Cmd
+	store   func(http.Handler) http.Handler // put before the store; may be nil
+}
+
+// watch puts what r has before the store.
+func (r runtime) watch(store http.Handler) http.Handler {
+	if r.store == nil {
+		return store
+	}
+	return r.store(store)
 }
 
 // runtimes are those that the worker is made for. What installs them is
@@ -75,7 +90,7 @@ func (r runtime) start(t *testing.T, dir, public string, keys string) string {
 			t.Skipf("%s is not there: `make worker-bundle` installs it", file)
 		}
 	}
-	store := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	store := httptest.NewServer(r.watch(http.FileServer(http.Dir(dir))))
 	t.Cleanup(store.Close)
 	publicFile := filepath.Join(t.TempDir(), "list.pub")
 	if err := os.WriteFile(publicFile, []byte(public+"\n"), 0o644); err != nil {
@@ -202,6 +217,8 @@ func TestWorkers(t *testing.T) {
 			}
 			t.Run("expired", func(t *testing.T) { testWorkerExpires(t, r) })
 			t.Run("alike", func(t *testing.T) { testWorkerAlike(t, r) })
+			t.Run("cold", func(t *testing.T) { testWorkerCold(t, r) })
+			t.Run("delists", func(t *testing.T) { testWorkerDelists(t, r) })
 		})
 	}
 }
@@ -252,4 +269,159 @@ func testWorkerAlike(t *testing.T, r runtime) {
 			t.Errorf("line %d:\nnative %s\nworker %s", i+1, line, transcripts[1][i])
 		}
 	}
+}
+
+// testWorkerCold asks a worker that has no snapshot yet many times at once,
+// while its store is slow. The client that came first leaves meanwhile.
+func testWorkerCold(t *testing.T, r runtime) {
+	const clients = 50
+	dir := t.TempDir()
+	public, err := edgetest.Publish(dir, edgetest.Ready, time.Now().Unix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	asked := map[string]int{}
+	reached, open := make(chan struct{}), make(chan struct{})
+	r.store = func(store http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			mu.Lock()
+			asked[req.URL.Path]++
+			first := len(asked) == 1 && asked[req.URL.Path] == 1
+			mu.Unlock()
+			if first {
+				close(reached)
+			}
+			select {
+			case <-open:
+				store.ServeHTTP(w, req)
+			case <-req.Context().Done():
+			}
+		})
+	}
+	url := r.start(t, dir, public, "")
+
+	leaving, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(leaving, "GET /v1/status HTTP/1.1\r\nHost: edge.example\r\n\r\n")
+	select {
+	case <-reached:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the worker does not ask its store")
+	}
+	statuses := make(chan string, clients)
+	c := client(t, http1)
+	for range clients {
+		go func() {
+			resp, err := c.Get(url + "/v1/check?ip=127.0.0.2")
+			if err != nil {
+				statuses <- err.Error()
+				return
+			}
+			io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			statuses <- resp.Status
+		}()
+	}
+	time.Sleep(200 * time.Millisecond)
+	leaving.Close()
+	time.Sleep(200 * time.Millisecond)
+	close(open)
+	for range clients {
+		if status := <-statuses; status != "200 OK" {
+			t.Errorf("got %s, want 200 OK", status)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for path, n := range asked {
+		if strings.Contains(path, manifest.StorePrefix) && n != 1 {
+			t.Errorf("%s was asked for %d times, want once", path, n)
+		}
+	}
+	if len(asked) != 3 {
+		t.Errorf("asked for %v, want a manifest, a base and a filter", asked)
+	}
+}
+
+// testWorkerDelists publishes a serial that lists nothing, and then an older one
+// again.
+func testWorkerDelists(t *testing.T, r runtime) {
+	dir, now := t.TempDir(), time.Now().Unix()
+	store, err := edgetest.NewStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	world := edgetest.World(now)
+	if err := store.Publish(world, edgetest.Times(edgetest.Ready, now)); err != nil {
+		t.Fatal(err)
+	}
+	old, err := os.ReadFile(filepath.Join(dir, manifest.StoreName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := r.start(t, dir, store.Public, "")
+	ready(t, url, http.StatusOK)
+	address := listedAddress(t, world)
+	if !listed(t, url, address) {
+		t.Fatalf("%s is not listed", address)
+	}
+
+	next := edgetest.Times(edgetest.Ready, now)
+	next.Serial++
+	world.Listings = nil
+	if err := store.Publish(world, next); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	for listed(t, url, address) {
+		if time.Since(begun) > 5*time.Second {
+			t.Fatalf("%s is still listed %v after it was delisted; a refresh is due every second", address, time.Since(begun))
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Logf("delisted after %v", time.Since(begun).Round(10*time.Millisecond))
+
+	if err := os.WriteFile(filepath.Join(dir, manifest.StoreName), old, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(2500 * time.Millisecond); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if listed(t, url, address) {
+			t.Fatalf("%s is listed again: the serial went back", address)
+		}
+	}
+}
+
+// listedAddress returns an IPv4 address that a world lists by itself, for good.
+func listedAddress(t *testing.T, in build.Input) netip.Addr {
+	t.Helper()
+	for _, l := range in.Listings {
+		if l.Level == snapshot.Address && l.Prefix.IsSingleIP() && l.Prefix.Addr().Is4() && !l.Excluded && l.End == 0 {
+			return l.Prefix.Addr()
+		}
+	}
+	t.Fatal("the world lists no address")
+	return netip.Addr{}
+}
+
+// listed asks the worker whether the address is on Level 1.
+func listed(t *testing.T, url string, a netip.Addr) bool {
+	t.Helper()
+	b := a.As4()
+	resp, err := http.Get(fmt.Sprintf("%s/resolve?type=A&name=%d.%d.%d.%d.dnsbl-1.%s", url, b[3], b[2], b[1], b[0], edgetest.List))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer struct{ Status int }
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		t.Fatal(err)
+	}
+	const noError, nxDomain = 0, 3
+	if answer.Status != noError && answer.Status != nxDomain {
+		t.Fatalf("status %d", answer.Status)
+	}
+	return answer.Status == noError
 }

@@ -251,8 +251,8 @@ function pickCoding(objects: readonly ManifestObject[]): ManifestObject {
   return object;
 }
 
-// Decompresses to little more than the manifest says, so that a bomb ends early.
-async function decompress(wire: Uint8Array, object: ManifestObject): Promise<Uint8Array> {
+/** Decompresses to little more than the manifest says, so that a bomb ends early. */
+export async function decompress(wire: Uint8Array, object: Pick<ManifestObject, "role" | "coding" | "size">): Promise<Uint8Array> {
   try {
     if (object.coding === "zstd" && zlib.zstdDecompressSync) {
       return zlib.zstdDecompressSync(wire, { maxOutputLength: object.size + zlibChunk });
