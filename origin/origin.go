@@ -68,6 +68,14 @@ type Origin struct {
 	metrics  *Metrics
 	urgent   chan struct{}
 	compacts time.Time // of the last compaction
+	last     Times
+}
+
+// Times are what the parts of a build took.
+type Times struct {
+	Decide  time.Duration // reading the ledger, and deciding
+	Publish time.Duration // making, signing, checking and storing the snapshot
+	Record  time.Duration // writing down what has changed, after the publication
 }
 
 // New returns an origin with these settings.
@@ -110,6 +118,9 @@ func (o *Origin) Admission() *budget { return o.budget }
 
 // Metrics returns the counts of this origin.
 func (o *Origin) Metrics() *Metrics { return o.metrics }
+
+// Last returns what the parts of the last build took that was published.
+func (o *Origin) Last() Times { return o.last }
 
 // Urgent asks for a build soon. It does not block.
 func (o *Origin) Urgent() {
@@ -186,12 +197,32 @@ func (o *Origin) Build(ctx context.Context) (publish.Result, error) {
 	if err := o.record(ctx); err != nil { // what a crash has left out
 		return publish.Result{}, fmt.Errorf("record what was published: %w", err)
 	}
+	start := time.Now()
 	decided, err := o.live.Decide(ctx)
 	if err != nil {
 		return publish.Result{}, fmt.Errorf("decide: %w", err)
 	}
 	o.budget.renew()
+	times := Times{Decide: time.Since(start)}
+	result, err := o.publish(ctx, decided)
+	if err != nil {
+		return publish.Result{}, err
+	}
+	times.Publish = time.Since(start) - times.Decide
 	o.metrics.decided(decided)
+	if o.Published != nil {
+		o.Published(result)
+	}
+	if err := o.record(ctx); err != nil {
+		return result, fmt.Errorf("published, but not recorded: %w", err)
+	}
+	times.Record = time.Since(start) - times.Decide - times.Publish
+	o.last = times
+	return result, nil
+}
+
+// publish publishes what was decided, under a serial of the ledger.
+func (o *Origin) publish(ctx context.Context, decided *policy.Result) (publish.Result, error) {
 	options := o.options()
 	var taken snapshot.Serial
 	options.TakeSerial = func(ctx context.Context, atLeast snapshot.Serial) (serial snapshot.Serial, err error) {
@@ -202,12 +233,6 @@ func (o *Origin) Build(ctx context.Context) (publish.Result, error) {
 	result, err := publish.Publish(ctx, o.Store, in, o.Keys, options)
 	if err != nil {
 		return publish.Result{}, errors.Join(err, o.stopped(ctx, err, taken))
-	}
-	if o.Published != nil {
-		o.Published(result)
-	}
-	if err := o.record(ctx); err != nil {
-		return result, fmt.Errorf("published, but not recorded: %w", err)
 	}
 	return result, nil
 }
