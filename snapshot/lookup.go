@@ -348,16 +348,18 @@ func (s *Snapshot) listing(level Level, f *family, at place, a addr) Listing {
 
 // at returns the key of that rank.
 func (p *points) at(rank int) uint64 {
-	var room [BlockSize]uint64
-	return p.decode(rank/BlockSize, &room)[rank%BlockSize]
+	var room block
+	p.decode(rank/BlockSize, &room)
+	return room[rank%BlockSize]
 }
 
 // all returns ranks and keys in order.
 func (p *points) all() iter.Seq2[int, uint64] {
 	return func(yield func(int, uint64) bool) {
-		var room [BlockSize]uint64
+		var room block
 		for b := range p.blocks() {
-			for i, key := range p.decode(b, &room) {
+			keys, _ := p.decode(b, &room)
+			for i, key := range keys {
 				if !yield(b*BlockSize+i, key) {
 					return
 				}
