@@ -116,17 +116,10 @@ func (p *points) search(key uint64) (rank int, found bool) {
 		return 0, false
 	}
 	b := p.index.after(p.firsts, key) - 1
-<<<<<<< HEAD
-	d := noDecoder
-	d.open(p, b)
-	if d.keys[0] == key {
-		return b * BlockSize, true
-=======
 	rank = b * BlockSize
 	first := p.firsts[b]
 	if first == key {
 		return rank, true
->>>>>>> snapshot
 	}
 	var d decoder
 	split := d.open(p, b)
