@@ -3,6 +3,7 @@ package publish
 import (
 	"context"
 	"crypto/sha256"
+	"sync"
 
 	"ucedge/snapshot"
 	"ucedge/snapshot/build"
@@ -24,61 +25,92 @@ func objectsOf(parcels []parcel) []manifest.Object {
 	return out
 }
 
-// takeStock reads every object of the manifest before and returns the wire
-// bytes of those that are whole. One that is not is logged; it is put again if
-// it is still needed.
-func (r *run) takeStock(ctx context.Context) map[manifest.Object][]byte {
-	stock := map[manifest.Object][]byte{}
+// A stock is what the store holds of the manifest before.
+type stock struct {
+	wire  map[manifest.Object][]byte // objects that are whole
+	image []byte                     // the base, or nil
+}
+
+// takeStock reads every object of the manifest before. One that is not whole
+// is logged; it is put again if it is still needed.
+func (r *run) takeStock(ctx context.Context) stock {
+	s := stock{wire: map[manifest.Object][]byte{}}
 	for _, o := range r.before.Objects {
 		wire, err := r.store.Get(ctx, o.StoreName(), o.WireSize)
+		var plain []byte
 		if err == nil {
-			_, err = o.Open(wire)
+			plain, err = o.Open(wire)
 		}
 		if err != nil {
 			r.Log.Warn("object of the manifest before is damaged", "list", r.List, "object", o.StoreName(), "err", err)
 			continue
 		}
-		stock[o] = wire
-	}
-	return stock
-}
-
-// pack builds the objects of in, and takes from the stock those that are the
-// same as before.
-func (r *run) pack(in build.Input, stock map[manifest.Object][]byte) ([]parcel, error) {
-	image, err := build.Image(in)
-	if err != nil {
-		return nil, err
-	}
-	plains := map[manifest.Role][]byte{manifest.Base: image}
-	if !r.NoFilter {
-		if plains[manifest.Filter], err = build.Filter(image); err != nil {
-			return nil, err
+		s.wire[o] = wire
+		if o.Role == manifest.Base && o.Coding == manifest.Zstd {
+			s.image = plain
 		}
 	}
+	return s
+}
+
+// together runs all at once, and returns the error of the first, in this
+// order, that fails.
+func together(all ...func() error) error {
+	errs := make([]error, len(all))
+	var wait sync.WaitGroup
+	for i, do := range all {
+		wait.Go(func() { errs[i] = do() })
+	}
+	wait.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pack makes parcels of an image and of its filter, and takes from the stock
+// those that are the same as before.
+func (r *run) pack(image []byte, stock stock) ([]parcel, error) {
+	var base, filter []parcel
+	err := together(func() (err error) {
+		base, err = r.parcels(manifest.Base, image, stock)
+		return err
+	}, func() error {
+		if r.NoFilter {
+			return nil
+		}
+		plain, err := build.Filter(image)
+		if err != nil {
+			return err
+		}
+		filter, err = r.parcels(manifest.Filter, plain, stock)
+		return err
+	})
+	return append(base, filter...), err
+}
+
+// parcels returns an object in every coding.
+func (r *run) parcels(role manifest.Role, plain []byte, stock stock) ([]parcel, error) {
 	codings := []manifest.Coding{manifest.Zstd}
 	if r.Gzip {
 		codings = append(codings, manifest.Gzip)
 	}
 	var out []parcel
-	for _, role := range []manifest.Role{manifest.Base, manifest.Filter} {
-		if plains[role] == nil {
-			continue
+	for _, coding := range codings {
+		p, err := r.parcel(role, plain, coding, stock)
+		if err != nil {
+			return nil, err
 		}
-		for _, coding := range codings {
-			p, err := r.parcel(role, plains[role], coding, stock)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, p)
-		}
+		out = append(out, p)
 	}
 	return out, nil
 }
 
-func (r *run) parcel(role manifest.Role, plain []byte, coding manifest.Coding, stock map[manifest.Object][]byte) (parcel, error) {
+func (r *run) parcel(role manifest.Role, plain []byte, coding manifest.Coding, stock stock) (parcel, error) {
 	if o, ok := r.before.Object(role, coding); ok && o.Hash == sha256.Sum256(plain) {
-		if wire, ok := stock[o]; ok {
+		if wire, ok := stock.wire[o]; ok {
 			return parcel{o, wire, true}, nil
 		}
 	}
@@ -87,36 +119,39 @@ func (r *run) parcel(role manifest.Role, plain []byte, coding manifest.Coding, s
 }
 
 // inspect does with the output what an edge will do with it, and more: every
-// coding, and the full check. It returns the image.
-func (r *run) inspect(signed []byte, parcels []parcel) (*snapshot.Snapshot, error) {
+// coding, and the full check. Meanwhile it compares the image, which it
+// returns, with the one before, if there is one.
+func (r *run) inspect(signed []byte, parcels []parcel, before []byte) (*snapshot.Snapshot, float64, error) {
 	m, err := manifest.Open(signed, verifiers{r.keys, nil})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	rules := manifest.Rules{List: r.List, ABI: m.ABIMin, Now: r.Now, Serial: r.before.Serial, Text: r.before.TextHash()}
 	if err := m.Accept(rules); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	plains := map[manifest.Role][]byte{}
 	for i, p := range parcels {
 		if plains[p.object.Role], err = m.Objects[i].Open(p.wire); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
 	s, err := snapshot.Open(plains[manifest.Base])
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	if err := s.Check(); err != nil {
-		return nil, err
-	}
-	if plains[manifest.Filter] == nil {
-		return s, nil
+	var churn float64
+	err = together(s.Check, func() error {
+		churn = r.churn(before, s)
+		return nil
+	})
+	if err != nil || plains[manifest.Filter] == nil {
+		return s, churn, err
 	}
 	f, err := snapshot.OpenFilter(plains[manifest.Filter])
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	_, err = s.WithFilter(f)
-	return s, err
+	s, err = s.WithFilter(f)
+	return s, churn, err
 }

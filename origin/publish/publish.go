@@ -158,8 +158,19 @@ func orDefault[T comparable](v, otherwise T) T {
 }
 
 func (r *run) publish(ctx context.Context, in build.Input) (Result, error) {
-	stock := r.takeStock(ctx)
-	parcels, err := r.pack(in, stock)
+	var stock stock
+	var plain []byte
+	err := together(func() (err error) {
+		plain, err = build.Image(in)
+		return err
+	}, func() error {
+		stock = r.takeStock(ctx)
+		return nil
+	})
+	if err != nil {
+		return Result{}, err
+	}
+	parcels, err := r.pack(plain, stock)
 	if err != nil {
 		return Result{}, err
 	}
@@ -167,13 +178,14 @@ func (r *run) publish(ctx context.Context, in build.Input) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	image, err := r.inspect(res.Signed, parcels)
+	if !res.Changed {
+		stock.image = nil // nothing differs
+	}
+	image, churn, err := r.inspect(res.Signed, parcels, stock.image)
 	if err != nil {
 		return Result{}, fmt.Errorf("own output: %w", err)
 	}
-	if res.Changed {
-		res.Churn = r.churn(stock, image)
-	}
+	res.Churn = churn
 	if err := r.limit(image, res.Churn); err != nil {
 		return Result{}, err
 	}

@@ -16,6 +16,8 @@ func encode(zones []snapshot.Zone, profile snapshot.Profile, parts []part) []sec
 		{kind: snapshot.KindProfile, count: 1, body: appendString(appendString(nil, profile.Name), profile.Text)},
 		{kind: snapshot.KindCollateral, count: int(snapshot.System)},
 	}
+	points := make(chan []section, 1)
+	go func() { points <- encodePoints(parts) }()
 	t := newTables(parts)
 	nets := make([]section, 0, len(parts))
 	for i := range parts {
@@ -25,7 +27,7 @@ func encode(zones []snapshot.Zone, profile snapshot.Profile, parts []part) []sec
 	}
 	sections = append(sections, t.sections()...) // the rows are complete now
 	sections = append(sections, nets...)
-	return append(sections, encodePoints(parts)...)
+	return append(sections, <-points...)
 }
 
 func encodeZones(zones []snapshot.Zone) []byte {
