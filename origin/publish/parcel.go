@@ -1,8 +1,10 @@
 package publish
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"sync"
 
 	"ucedge/snapshot"
@@ -118,40 +120,52 @@ func (r *run) parcel(role manifest.Role, plain []byte, coding manifest.Coding, s
 	return parcel{o, wire, false}, err
 }
 
-// inspect does with the output what an edge will do with it, and more: every
-// coding, and the full check. Meanwhile it compares the image, which it
-// returns, with the one before, if there is one.
-func (r *run) inspect(signed []byte, parcels []parcel, before []byte) (*snapshot.Snapshot, float64, error) {
+// examine does the full check of an image, and meanwhile compares it with the
+// one before, if there is one.
+func (r *run) examine(image, before []byte) (churn float64, err error) {
+	s, err := snapshot.Open(image)
+	if err == nil {
+		err = together(s.Check, func() error {
+			if !bytes.Equal(image, before) {
+				churn = r.churn(before, s)
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return 0, fmt.Errorf("own image: %w", err)
+	}
+	return churn, nil
+}
+
+// inspect does with the output what an edge will do with it, in every coding.
+// The image that it decodes, and returns, has the hash of the one that examine
+// has checked.
+func (r *run) inspect(signed []byte, parcels []parcel) (*snapshot.Snapshot, error) {
 	m, err := manifest.Open(signed, verifiers{r.keys, nil})
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	rules := manifest.Rules{List: r.List, ABI: m.ABIMin, Now: r.Now, Serial: r.before.Serial, Text: r.before.TextHash()}
 	if err := m.Accept(rules); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	plains := map[manifest.Role][]byte{}
 	for i, p := range parcels {
 		if plains[p.object.Role], err = m.Objects[i].Open(p.wire); err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 	}
 	s, err := snapshot.Open(plains[manifest.Base])
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	var churn float64
-	err = together(s.Check, func() error {
-		churn = r.churn(before, s)
-		return nil
-	})
-	if err != nil || plains[manifest.Filter] == nil {
-		return s, churn, err
+	if plains[manifest.Filter] == nil {
+		return s, nil
 	}
 	f, err := snapshot.OpenFilter(plains[manifest.Filter])
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	s, err = s.WithFilter(f)
-	return s, churn, err
+	return s.WithFilter(f)
 }

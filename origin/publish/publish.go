@@ -170,7 +170,15 @@ func (r *run) publish(ctx context.Context, in build.Input) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	parcels, err := r.pack(plain, stock)
+	var parcels []parcel
+	var churn float64
+	err = together(func() (err error) {
+		parcels, err = r.pack(plain, stock)
+		return err
+	}, func() (err error) {
+		churn, err = r.examine(plain, stock.image)
+		return err
+	})
 	if err != nil {
 		return Result{}, err
 	}
@@ -178,10 +186,7 @@ func (r *run) publish(ctx context.Context, in build.Input) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if !res.Changed {
-		stock.image = nil // nothing differs
-	}
-	image, churn, err := r.inspect(res.Signed, parcels, stock.image)
+	image, err := r.inspect(res.Signed, parcels)
 	if err != nil {
 		return Result{}, fmt.Errorf("own output: %w", err)
 	}

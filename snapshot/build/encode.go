@@ -66,26 +66,35 @@ func collateral(rows []snapshot.Collateral) []byte {
 // the order in which nets first use them.
 type tables struct {
 	systems []system
+	rank    map[system]int // 1 + the index in systems; 0 for the zero system
 	texts   []string
 	rows    []snapshot.Facts
 	rowOf   map[snapshot.Facts]int
 }
 
 func newTables(parts []part) *tables {
-	systems, texts := map[system]bool{}, map[string]bool{}
-	for _, p := range parts {
-		for _, l := range p.nets {
-			systems[systemOf(l)] = true
-			texts[l.Text] = true
+	t := &tables{rank: map[system]int{}, rowOf: map[snapshot.Facts]int{}}
+	texts := map[string]bool{}
+	for i := range parts {
+		var before system
+		for j := range parts[i].nets {
+			l := &parts[i].nets[j]
+			if x := systemOf(*l); x != before {
+				t.rank[x] = 0
+				before = x
+			}
+			if l.Text != "" {
+				texts[l.Text] = true
+			}
 		}
 	}
-	delete(systems, system{})
-	delete(texts, "")
-	return &tables{
-		systems: slices.SortedFunc(maps.Keys(systems), system.compare),
-		texts:   slices.Sorted(maps.Keys(texts)),
-		rowOf:   map[snapshot.Facts]int{},
+	delete(t.rank, system{})
+	t.systems = slices.SortedFunc(maps.Keys(t.rank), system.compare)
+	for i, x := range t.systems {
+		t.rank[x] = i + 1
 	}
+	t.texts = slices.Sorted(maps.Keys(texts))
+	return t
 }
 
 // ref returns the reference to the facts of the next net: 0 for an exclusion, 1
@@ -129,7 +138,7 @@ func (t *tables) encodeRows() []byte {
 	columns := []func(f *snapshot.Facts) uint64{
 		func(f *snapshot.Facts) uint64 { return uint64(f.Count) },
 		func(f *snapshot.Facts) uint64 { return uint64(f.Threshold) },
-		func(f *snapshot.Facts) uint64 { return t.system(f) },
+		func(f *snapshot.Facts) uint64 { return uint64(t.rank[system{f.ASN, f.ASName}]) },
 		func(f *snapshot.Facts) uint64 { return uint64(f.First) },
 		func(f *snapshot.Facts) uint64 { return uint64(f.Last) },
 		func(f *snapshot.Facts) uint64 { return uint64(f.End) },
@@ -143,15 +152,6 @@ func (t *tables) encodeRows() []byte {
 		}
 	}
 	return b
-}
-
-// system returns 1 + the index of the AS in the table, or 0 for none.
-func (t *tables) system(f *snapshot.Facts) uint64 {
-	i, ok := slices.BinarySearchFunc(t.systems, system{f.ASN, f.ASName}, system.compare)
-	if !ok {
-		return 0
-	}
-	return uint64(i + 1)
 }
 
 // text returns 1 + the index of the text in the table, or 0 for none.
