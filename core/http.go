@@ -245,7 +245,7 @@ func (c *Core) servePosted(e exchange) {
 // serveMessage answers one DNS message, which may be what the response's body
 // holds so far: the answer takes its place.
 func (c *Core) serveMessage(e exchange, msg []byte) {
-	var a answer
+	a := noAnswer
 	read := a.query.parse(msg)
 	if read == noQuery || read == unusable && a.query.opcode() == opcodeQuery {
 		e.fail(400, "this is not a DNS query that can be read")

@@ -121,7 +121,7 @@ func TestHostile(t *testing.T) {
 		{"prefix past the last address", edit(snapshot.KindNets, 3, 4, func(x *raw) {
 			x.body = append(x.body[:4:4], append([]byte{0xff, 0xff, 0xff, 0x7f}, x.body[7:]...)...)
 		}), "outside its parent", ""},
-		{"row of the future", edit(snapshot.KindNets, 2, 4, setByte(-3, 9)), "out of range", ""},
+		{"row of the future", edit(snapshot.KindNets, 2, 4, setByte(-3, 9)), "row that no prefix before it uses", ""},
 		{"rows that no prefix uses", edit(snapshot.KindNets, 3, 6, setByte(-1, 0)), "", "not those of its listings"},
 		{"exclusion turned into a listing of a new row", edit(snapshot.KindNets, 2, 4, setByte(-1, 1)), "more rows used", ""},
 		{"exclusion turned into a listing", edit(snapshot.KindNets, 2, 4, setByte(-1, 2)), "", "not those of its listings"},
