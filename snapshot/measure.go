@@ -10,81 +10,108 @@ import (
 func (s *Snapshot) Measure() []Collateral {
 	rows := make([]Collateral, System)
 	for i := range rows {
-		rows[i] = s.measure(Level(i + 1))
+		rows[i].Level = Level(i + 1)
+		s.measure4(&rows[i])
+		s.measure6(&rows[i])
 	}
 	for _, version := range []uint8{4, 6} {
-		f := s.family(Address, version)
-		rows[0].Abusers += uint64(f.points.n)
-		for level := Allocation; level <= System; level++ {
-			rows[level-1].Abusers += f.points.inside(&s.family(level, version).nets, bitsMax(version))
-		}
-		for i := range f.nets.len() {
-			if f.nets.row[i] == 0 {
-				continue
-			}
-			rows[0].Abusers++
-			for level := Allocation; level <= System; level++ {
-				t := &s.family(level, version).nets
-				if n := t.cover(f.nets.addr(i)); n >= 0 && t.row[n] != 0 {
-					rows[level-1].Abusers++
-				}
-			}
-		}
+		s.countAbusers(version, rows)
 	}
 	return rows
 }
 
-// measure counts the entries of one level, and what they cover: a listing adds
-// its size unless the prefix around it is listed, and an exclusion takes its
-// size away if that is.
-func (s *Snapshot) measure(level Level) Collateral {
-	c := Collateral{Level: level}
-	v4, v6 := s.family(level, 4), s.family(level, 6)
-	c.Entries = uint64(v4.points.n + v6.points.n)
-	c.Addresses = uint64(v4.points.n) - v4.points.inside(&v4.nets, 32)
-	w := wide{lo: uint64(v6.points.n) - v6.points.inside(&v6.nets, 64)}
-	for i := range v4.nets.len() {
-		excluded := v4.nets.row[i] == 0
-		if excluded == v4.nets.inListed(i, 32) {
-			size := uint64(1) << (32 - v4.nets.length[i])
-			if excluded {
-				size = -size
-			}
-			c.Addresses += size
+// countAbusers counts what Level 1 lists of a family, and how much of that
+// lies in listings of the other levels.
+func (s *Snapshot) countAbusers(version uint8, rows []Collateral) {
+	f := s.family(Address, version)
+	rows[0].Abusers += uint64(f.points.n)
+	inside := f.points.inside(bitsMax(version), &s.family(Allocation, version).nets, &s.family(System, version).nets)
+	for i, n := range inside {
+		rows[1+i].Abusers += n
+	}
+	for i, row := range f.nets.row {
+		if row == 0 {
+			continue
 		}
-	}
-	for i := range v6.nets.len() {
-		w.count(v6, i)
-	}
-	for _, f := range []*family{v4, v6} {
-		for _, row := range f.nets.row {
-			if row == 0 {
-				c.Excluded++
-			} else {
-				c.Entries++
+		rows[0].Abusers++
+		for level := Allocation; level <= System; level++ {
+			t := &s.family(level, version).nets
+			if n := t.cover(f.nets.addr(i)); n >= 0 && t.row[n] != 0 {
+				rows[level-1].Abusers++
 			}
 		}
 	}
-	c.Slash64s = w.sum()
-	return c
 }
 
-// inside counts the points whose first address lies in a listing of t: of the
-// nets of at most n bits around it, the innermost is listed.
-func (p *points) inside(t *nets, n int) (count uint64) {
-	if t.len() == 0 {
-		return 0
+// measure4 counts the IPv4 entries of a level, and the addresses that they
+// cover: a listing adds its size unless the prefix around it is listed, and an
+// exclusion takes its size away if that is.
+func (s *Snapshot) measure4(c *Collateral) {
+	f := s.family(c.Level, 4)
+	f.count(c)
+	c.Addresses = uint64(f.points.n) - f.points.inside(f.bits, &f.nets)[0]
+	for i, row := range f.nets.row {
+		excluded := row == 0
+		if excluded != f.nets.inListed(i, 32) {
+			continue
+		}
+		size := uint64(1) << (32 - f.nets.length[i])
+		if excluded {
+			size = -size
+		}
+		c.Addresses += size
 	}
-	s := sweep{nets: t, most: n}
+}
+
+// measure6 does the same for IPv6 and /64s.
+func (s *Snapshot) measure6(c *Collateral) {
+	f := s.family(c.Level, 6)
+	f.count(c)
+	w := wide{lo: uint64(f.points.n) - f.points.inside(f.bits, &f.nets)[0]}
+	for i := range f.nets.len() {
+		w.count(f, i)
+	}
+	c.Slash64s = w.sum()
+}
+
+// count counts entries and exclusions.
+func (f *family) count(c *Collateral) {
+	c.Entries += uint64(f.points.n)
+	for _, row := range f.nets.row {
+		if row == 0 {
+			c.Excluded++
+		} else {
+			c.Entries++
+		}
+	}
+}
+
+// inside counts for each of some sets of nets the points whose first address
+// lies in a listing of it: of the nets of at most n bits around it, the
+// innermost is listed.
+func (p *points) inside(n int, all ...*nets) []uint64 {
+	counts := make([]uint64, len(all))
+	sweeps := make([]sweep, len(all))
+	some := 0
+	for i, t := range all {
+		sweeps[i] = sweep{nets: t, most: n}
+		some += t.len()
+	}
+	if some == 0 {
+		return counts
+	}
 	var room [BlockSize]uint64
 	for b := range p.blocks() {
-		for _, key := range p.decode(b, &room) {
-			if s.listed(addr{key << (64 - p.width), 0}) {
-				count++
+		keys := p.decode(b, &room)
+		for i := range sweeps {
+			for _, key := range keys {
+				if sweeps[i].listed(addr{key << (64 - p.width), 0}) {
+					counts[i]++
+				}
 			}
 		}
 	}
-	return count
+	return counts
 }
 
 // A sweep looks up addresses in rising order among nets of at most so many

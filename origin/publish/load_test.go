@@ -138,7 +138,7 @@ func TestLoad(t *testing.T) {
 
 func inputOf(r *policy.Result) build.Input {
 	in := listOf(0, 0)
-	in.Listings, in.Profile = r.Listings(), r.Profile.Snapshot()
+	in.Ordered, in.Profile = r.All(), r.Profile.Snapshot()
 	return in
 }
 

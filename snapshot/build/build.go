@@ -20,9 +20,9 @@ type Input struct {
 	Listings []snapshot.Listing // in any order; see Canonical
 	Profile  snapshot.Profile
 
-	// Ordered is for callers that make listings one by one: in place of
-	// Listings, by level and then in the order of Snapshot.Listings. Image
-	// goes through it once and keeps a fifth of it at a time.
+	// Ordered stands in for Listings where a caller makes them one by one: by
+	// level, and then in the order of Snapshot.Listings. Image goes through it
+	// once, and of points keeps a fifth of what a slice of them takes.
 	Ordered iter.Seq[snapshot.Listing]
 }
 

@@ -77,9 +77,12 @@ func partOf(parts []part, l *snapshot.Listing) *part {
 func (p *part) add(l *snapshot.Listing) {
 	if isPoint(l) {
 		p.points.add(l)
-	} else {
-		p.nets = append(p.nets, *l)
+		return
 	}
+	if len(p.nets) == cap(p.nets) {
+		p.nets = slices.Grow(p.nets, max(64, len(p.nets))) // append would copy many of them many times
+	}
+	p.nets = append(p.nets, *l)
 }
 
 // points are the points of a part, in order and without room for what points
