@@ -331,6 +331,9 @@ var ampersand, equals = []byte("&"), []byte("=")
 // appendUnescaped appends a parameter's value with %XX and + resolved. What is
 // no escape stays as it is.
 func appendUnescaped(dst, value []byte) []byte {
+	if bytes.IndexByte(value, '%') < 0 && bytes.IndexByte(value, '+') < 0 {
+		return append(dst, value...)
+	}
 	for i := 0; i < len(value); i++ {
 		c := value[i]
 		switch {
