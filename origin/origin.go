@@ -33,6 +33,9 @@ const (
 	debounce = time.Second
 	// compactEvery is the time between two compactions of the ledger.
 	compactEvery = time.Hour
+	// look is the time between two looks for decisions that another process,
+	// such as a command, has written into the ledger.
+	look = time.Second
 	// DefaultRetain is how long reports are kept: the window, and as long
 	// again, so that any moment of the last seven days can be replayed.
 	DefaultRetain = 2 * policy.Window * time.Second
@@ -50,8 +53,10 @@ type Settings struct {
 
 	Every  time.Duration // between two builds; 0 is publish.DefaultInterval
 	Retain time.Duration // how long reports are kept; 0 is DefaultRetain, less than policy.Window is that
-	Clock  func() time.Time
-	Log    *slog.Logger // nil discards
+	// Published is called after each publication. Nil does nothing.
+	Published func(publish.Result)
+	Clock     func() time.Time
+	Log       *slog.Logger // nil discards
 }
 
 // An Origin decides and publishes. Build and Run must not be called at once;
@@ -117,6 +122,7 @@ func (o *Origin) Urgent() {
 // Run builds at once and then at every interval and whenever it is urgent,
 // until ctx ends. No failure of a build ends it.
 func (o *Origin) Run(ctx context.Context) {
+	go o.watch(ctx)
 	tick := time.NewTicker(o.Every)
 	defer tick.Stop()
 	for {
@@ -131,6 +137,33 @@ func (o *Origin) Run(ctx context.Context) {
 				return
 			}
 			drain(o.urgent)
+		}
+	}
+}
+
+// urgentKinds are the decisions that must not wait for the next interval.
+var urgentKinds = []ledger.DecisionKind{
+	ledger.Exempted, ledger.ExemptionEnded, ledger.Removed, ledger.ManualListed, ledger.Purged, ledger.Released,
+}
+
+// watch asks for a build when the ledger has a new decision that is urgent,
+// whoever wrote it.
+func (o *Origin) watch(ctx context.Context) {
+	last := int64(-1)
+	for {
+		rows, err := o.Ledger.Audit(ctx, ledger.Page{Kinds: urgentKinds, Limit: 1})
+		newest := int64(0)
+		if len(rows) > 0 {
+			newest = rows[0].ID
+		}
+		if err == nil && last >= 0 && newest > last {
+			o.Urgent()
+		}
+		if err == nil {
+			last = newest
+		}
+		if !sleep(ctx, look) {
+			return
 		}
 	}
 }
@@ -170,6 +203,9 @@ func (o *Origin) Build(ctx context.Context) (publish.Result, error) {
 	if err != nil {
 		return publish.Result{}, errors.Join(err, o.stopped(ctx, err, taken))
 	}
+	if o.Published != nil {
+		o.Published(result)
+	}
 	if err := o.record(ctx); err != nil {
 		return result, fmt.Errorf("published, but not recorded: %w", err)
 	}
@@ -179,7 +215,8 @@ func (o *Origin) Build(ctx context.Context) (publish.Result, error) {
 // options are those of one build.
 func (o *Origin) options() publish.Options {
 	options := o.Publish
-	options.Now, options.Interval, options.Log = o.now(), o.Every, o.Log
+	options.Now, options.Log = o.now(), o.Log
+	options.Interval = max(o.Every, time.Second) // a manifest tells whole seconds
 	return options
 }
 

@@ -294,29 +294,31 @@ func (s *Snapshot) Listings(level Level) iter.Seq[Listing] {
 		if level < Address || level > System {
 			return
 		}
-		t := &s.tables[level]
-		if s.walk(level, &t.v4, yield) {
-			s.walk(level, &t.v6, yield)
+		for _, family := range []uint8{4, 6} {
+			f := s.family(level, family)
+			if !f.walk(func(at place, a addr) bool { return yield(s.listing(level, f, at, a)) }) {
+				return
+			}
 		}
 	}
 }
 
 // walk merges points and nets; it is false once yield wants no more.
-func (s *Snapshot) walk(level Level, f *family, yield func(Listing) bool) bool {
+func (f *family) walk(yield func(at place, a addr) bool) bool {
 	net := 0
 	for rank, key := range f.points.all() {
 		a := addr{key << (64 - f.points.width), 0}
 		for ; net < f.nets.len() && f.nets.stands(net, a, f.bits); net++ {
-			if !yield(s.listing(level, f, place{net, -1}, f.nets.addr(net))) {
+			if !yield(place{net, -1}, f.nets.addr(net)) {
 				return false
 			}
 		}
-		if !yield(s.listing(level, f, place{-1, rank}, a)) {
+		if !yield(place{-1, rank}, a) {
 			return false
 		}
 	}
 	for ; net < f.nets.len(); net++ {
-		if !yield(s.listing(level, f, place{net, -1}, f.nets.addr(net))) {
+		if !yield(place{net, -1}, f.nets.addr(net)) {
 			return false
 		}
 	}

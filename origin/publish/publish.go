@@ -49,7 +49,7 @@ type Options struct {
 	Gzip     bool          // adds a gzip twin of each object
 	NoFilter bool          // leaves the filter object out
 
-	Trusted   note.Verifiers   // old keys that may have signed the manifest that is replaced; may be nil
+	Trusted note.Verifiers // old keys that may have signed the manifest that is replaced; may be nil
 	// TakeSerial returns a serial that was never used and is not below atLeast,
 	// and keeps it from ever being used again. Nil takes atLeast itself, which
 	// is above all that the store has seen.

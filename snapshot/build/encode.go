@@ -10,53 +10,22 @@ import (
 
 // encode returns all sections in canonical order; that of collateral, the
 // third, is still empty.
-func encode(zones []snapshot.Zone, profile snapshot.Profile, listings []snapshot.Listing) []section {
+func encode(zones []snapshot.Zone, profile snapshot.Profile, parts []part) []section {
 	sections := []section{
 		{kind: snapshot.KindZones, count: len(zones), body: encodeZones(zones)},
 		{kind: snapshot.KindProfile, count: 1, body: appendString(appendString(nil, profile.Name), profile.Text)},
 		{kind: snapshot.KindCollateral, count: int(snapshot.System)},
 	}
-	var parts []part
-	for _, level := range []snapshot.Level{snapshot.Address, snapshot.Allocation, snapshot.System} {
-		for _, family := range []uint8{4, 6} {
-			if p := newPart(level, family, listings); len(p.nets)+len(p.points) > 0 {
-				parts = append(parts, p)
-			}
-		}
-	}
 	t := newTables(parts)
 	nets := make([]section, 0, len(parts))
-	for _, p := range parts {
-		if len(p.nets) > 0 {
+	for i := range parts {
+		if p := &parts[i]; len(p.nets) > 0 {
 			nets = append(nets, section{snapshot.KindNets, p.level, p.family, len(p.nets), p.encodeNets(t)})
 		}
 	}
 	sections = append(sections, t.sections()...) // the rows are complete now
 	sections = append(sections, nets...)
 	return append(sections, encodePoints(parts)...)
-}
-
-// A part is what one level lists of one family, in canonical order.
-type part struct {
-	level        snapshot.Level
-	family       uint8
-	nets, points []snapshot.Listing
-}
-
-func newPart(level snapshot.Level, family uint8, listings []snapshot.Listing) part {
-	p := part{level: level, family: family}
-	for i := range listings {
-		l := &listings[i]
-		if l.Level != level || l.Prefix.Addr().Is4() != (family == 4) {
-			continue
-		}
-		if isPoint(l) {
-			p.points = append(p.points, *l)
-		} else {
-			p.nets = append(p.nets, *l)
-		}
-	}
-	return p
 }
 
 func encodeZones(zones []snapshot.Zone) []byte {
