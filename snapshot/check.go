@@ -86,11 +86,10 @@ func (s *Snapshot) checkPoints() error {
 // tight says whether the payload of block b is exactly its codes and fewer
 // than eight zero bits between the last two runs.
 func (p *points) tight(b int) bool {
-	var d decoder
-	d.open(p, b)
-	var room [BlockSize]uint64
-	ends := d.all(&room)
+	var room block
+	_, ends := p.decode(b, &room)
 	gap := ends[3] - ends[2]
+	d := decoder{b: p.bytes}
 	return ends[0] == ends[1] && gap >= 0 && gap < 8 && d.bits(ends[2], gap) == 0
 }
 

@@ -58,14 +58,10 @@ func (s *Snapshot) LookupInto(m *Match, level Level, a netip.Addr, now int64) {
 	}
 }
 
-// Zero values to copy, where a large variable begins on a hot path. The runtime
-// of a guest (wazero) clears memory by copying it on to itself, one byte, then
-// two, then four: many calls, where a copy is one.
-var (
-	noMatch   Match
-	noDecoder decoder
-	noKeys    [2 * quarterSize]uint64
-)
+// noMatch is copied to clear a match. The runtime of a guest (wazero) clears
+// memory by copying it on to itself, one byte, then two, then four: many calls,
+// where a copy is one.
+var noMatch Match
 
 // Parent returns what the level would say without m and everything inside it:
 // the next wider prefix that has not ended, a listing or an exclusion. It is
@@ -348,16 +344,18 @@ func (s *Snapshot) listing(level Level, f *family, at place, a addr) Listing {
 
 // at returns the key of that rank.
 func (p *points) at(rank int) uint64 {
-	var room [BlockSize]uint64
-	return p.decode(rank/BlockSize, &room)[rank%BlockSize]
+	var room block
+	p.decode(rank/BlockSize, &room)
+	return room[rank%BlockSize]
 }
 
 // all returns ranks and keys in order.
 func (p *points) all() iter.Seq2[int, uint64] {
 	return func(yield func(int, uint64) bool) {
-		var room [BlockSize]uint64
+		var room block
 		for b := range p.blocks() {
-			for i, key := range p.decode(b, &room) {
+			keys, _ := p.decode(b, &room)
+			for i, key := range keys {
 				if !yield(b*BlockSize+i, key) {
 					return
 				}

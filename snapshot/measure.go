@@ -76,9 +76,10 @@ func (p *points) inside(t *nets, n int) (count uint64) {
 		return 0
 	}
 	s := sweep{nets: t, most: n}
-	var room [BlockSize]uint64
+	var room block
 	for b := range p.blocks() {
-		for _, key := range p.decode(b, &room) {
+		keys, _ := p.decode(b, &room)
+		for _, key := range keys {
 			if s.listed(addr{key << (64 - p.width), 0}) {
 				count++
 			}

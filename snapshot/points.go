@@ -116,96 +116,95 @@ func (p *points) search(key uint64) (rank int, found bool) {
 		return 0, false
 	}
 	b := p.index.after(p.firsts, key) - 1
-	d := noDecoder
-	d.open(p, b)
-	if d.keys[0] == key {
-		return b * BlockSize, true
+	rank = b * BlockSize
+	first := p.firsts[b]
+	if first == key {
+		return rank, true
 	}
-	below, found := d.search(key)
-	return b*BlockSize + below, found
+	var d decoder
+	split := d.open(p, b)
+	below, found := d.search(key, first, p.bound(b), split, 8*int(p.starts[b+1]))
+	return rank + below, found
 }
 
-// A decoder decodes one block. The keys at 0, 16, 32, 48 and the bound of a
-// block part it into quarters.
-type decoder struct {
-	b     []byte
-	count int // keys of the block
-	at    int // bit at which the next code starts, or before which it ends
-	split int // bit at which the inner runs start
-	end   int // bit at which the payload ends
-	keys  [5]uint64
-}
-
-func (d *decoder) open(p *points, b int) {
-	d.b, d.count = p.bytes, p.count(b)
-	d.at, d.end = 8*int(p.starts[b]), 8*int(p.starts[b+1])
+// open puts d at the first code of block b of p, and returns the bit at which
+// the block is split. It sets fields one by one, as a copy of a fresh struct
+// waits for its parts to arrive.
+func (d *decoder) open(p *points, b int) (split int) {
 	n := SplitBits4
 	if p.width == 64 {
 		n = SplitBits6
 	}
-	d.split = d.at + n + d.bits(d.at, n)
-	d.at += n
-	d.keys[0] = p.firsts[b]
-	d.keys[4] = p.firsts[b+1] + uint64(BlockSize-d.count)
+	d.b = p.bytes
+	d.count = p.count(b)
+	at := 8 * int(p.starts[b])
+	d.at = at + n
+	return at + n + d.bits(at, n)
+}
+
+// bound returns the key that stands at position 64 of block b, see middle.
+func (p *points) bound(b int) uint64 { return p.firsts[b+1] + uint64(BlockSize-p.count(b)) }
+
+// A decoder decodes one block. It is small, since Go in WebAssembly clears
+// more than 64 bytes by a slow call.
+type decoder struct {
+	b     []byte
+	count int // keys of the block
+	at    int // bit at which the next code starts, or before which it ends
 }
 
 // bits returns the n bits from a bit on, at most 57.
 func (d *decoder) bits(from, n int) int {
-	i := min(uint(from/8), uint(len(d.b)-8)) // beyond the payloads lies the directory, of at least ten bytes
-	return int(le64(d.b[i:]) >> (from % 8) & (1<<n - 1))
+	i := min(uint(from)/8, uint(len(d.b)-8)) // beyond the payloads lies the directory, of at least ten bytes
+	return int(le64(d.b[i:]) >> (uint(from) % 8) & (1<<n - 1))
 }
 
-// search returns how many keys of the block are smaller than key, which is
-// greater than the first, and whether it is there.
-func (d *decoder) search(key uint64) (below int, found bool) {
-	if d.middle(2, 0, 4, forward); !d.below(key, 2) {
-		d.at = d.end
-		if d.middle(3, 2, 4, backward); !d.below(key, 3) {
-			return d.scan(3, backward, key)
+// search returns how many keys of the block are smaller than key, and whether
+// it is there. It lies between first and bound. The runs start at the
+// decoder's place, downwards and upwards from split, and downwards from end.
+func (d *decoder) search(key, first, bound uint64, split, end int) (below int, found bool) {
+	const half, quarter = BlockSize / 2, BlockSize / 4
+	mid := d.middle(first, bound, 0, half, forward)
+	if half >= d.count || key < mid {
+		left := d.middle(first, mid, 0, quarter, forward)
+		if quarter >= d.count || key < left {
+			return d.scan(key, first, left, 0, forward)
 		}
-		d.at = d.split
-		return d.scan(2, forward, key)
+		d.at = split
+		return d.scan(key, left, mid, quarter, backward)
 	}
-	if d.middle(1, 0, 2, forward); d.below(key, 1) {
-		return d.scan(0, forward, key)
+	d.at = end
+	right := d.middle(mid, bound, half, quarter, backward)
+	if half+quarter < d.count && key >= right {
+		return d.scan(key, right, bound, half+quarter, backward)
 	}
-	d.at = d.split
-	return d.scan(1, backward, key)
+	d.at = split
+	return d.scan(key, mid, right, half, forward)
 }
 
-// below says whether key is below the first key of quarter q.
-func (d *decoder) below(key uint64, q int) bool {
-	return q*quarterSize >= d.count || key < d.keys[q]
-}
-
-// middle decodes the first key of quarter q, between those of quarters lo and
-// hi. A key past the last one of a short block has no code; it stands for one
-// that would follow the bound of the block closely.
-func (d *decoder) middle(q, lo, hi int, w way) {
-	least := d.keys[lo] + uint64(q-lo)*quarterSize
-	most := d.keys[hi] - uint64(hi-q)*quarterSize
-	if q*quarterSize >= d.count {
-		d.keys[q] = most
-		return
+// middle decodes the key half positions after lo and before hi. A position
+// past the last key of a short block has no code; the key there is the
+// greatest that could be.
+func (d *decoder) middle(lo, hi uint64, at, half int, w way) uint64 {
+	if at+half >= d.count {
+		return hi - uint64(half)
 	}
-	d.keys[q] = least + d.code(most-least, w)
+	return lo + uint64(half) + d.code(hi-lo-2*uint64(half), w)
 }
 
-// scan looks for key in quarter q. It decodes the keys on the way to key, each
-// in the middle between lo and hi, and those left of it, to pass over them.
-func (d *decoder) scan(q int, w way, key uint64) (below int, found bool) {
-	lo, hi := d.keys[q], d.keys[q+1]
-	below = q * quarterSize // the position of lo
+// scan looks for key in the quarter from position below on, between lo and hi.
+// It decodes the keys on the way to key, and those left of it, to pass over
+// them.
+func (d *decoder) scan(key, lo, hi uint64, below int, w way) (int, bool) {
 	if lo == key {
 		return below, true
 	}
 	for half := quarterSize / 2; half > 0; half /= 2 {
-		room := hi - lo - 2*uint64(half)
 		if below+half >= d.count {
-			hi -= uint64(half) // no code, see middle
+			hi -= uint64(half) // see middle
 			continue
 		}
-		v := lo + uint64(half) + d.code(room, w)
+		v := lo + uint64(half) + d.code(hi-lo-2*uint64(half), w)
 		if key < v {
 			hi = v
 			continue
@@ -238,20 +237,15 @@ func (d *decoder) skip(size int, lo, hi uint64, w way) {
 	d.skip(size/2, v, hi, w)
 }
 
-// fill decodes the keys at the size - 1 positions between keys[0] and
-// keys[size], the first of which is position at of the block.
-func (d *decoder) fill(keys []uint64, at, size int, w way) {
-	half := size / 2
-	if half == 0 {
-		return
+// fill decodes the keys between the first and the last of keys, of which the
+// first is at that position of the block, and returns the bit after them.
+func (d *decoder) fill(keys []uint64, at int, w way) (end int) {
+	if half := (len(keys) - 1) / 2; half > 0 {
+		keys[half] = d.middle(keys[0], keys[2*half], at, half, w)
+		d.fill(keys[:half+1], at, w)
+		d.fill(keys[half:], at+half, w)
 	}
-	x := keys[size] - keys[0] - uint64(size)
-	if at+half < d.count {
-		x = d.code(x, w)
-	}
-	keys[half] = keys[0] + uint64(half) + x
-	d.fill(keys[:half+1], at, half, w)
-	d.fill(keys[half:], at+half, half, w)
+	return d.at
 }
 
 // code reads a number from 0 to top in the truncated binary code: with k the
@@ -283,36 +277,28 @@ func (d *decoder) code(top uint64, w way) uint64 {
 	return x + (x+last-short)&-long
 }
 
-// decode returns all keys of block b in order, in room.
-func (p *points) decode(b int, room *[BlockSize]uint64) []uint64 {
+// A block has room for all keys of one, and the bound.
+type block [BlockSize + 1]uint64
+
+// decode decodes block b into room. It returns its keys, and the bits where
+// the four runs of codes end.
+func (p *points) decode(b int, room *block) (keys []uint64, ends [4]int) {
+	const half, quarter = BlockSize / 2, BlockSize / 4
 	var d decoder
-	d.open(p, b)
-	d.all(room)
-	return room[:d.count]
-}
-
-// all decodes the whole block, and returns the bits where the four runs end.
-func (d *decoder) all(room *[BlockSize]uint64) (ends [4]int) {
-	d.middle(2, 0, 4, forward)
-	d.middle(1, 0, 2, forward)
-	ends[0] = d.copy(0, forward, room)
-	d.at = d.split
-	ends[1] = d.copy(1, backward, room)
-	d.at = d.end
-	d.middle(3, 2, 4, backward)
-	ends[3] = d.copy(3, backward, room)
-	d.at = d.split
-	ends[2] = d.copy(2, forward, room)
-	return ends
-}
-
-// copy decodes quarter q into its place in room.
-func (d *decoder) copy(q int, w way, room *[BlockSize]uint64) (end int) {
-	var keys [quarterSize + 1]uint64
-	keys[0], keys[quarterSize] = d.keys[q], d.keys[q+1]
-	d.fill(keys[:], q*quarterSize, quarterSize, w)
-	copy(room[q*quarterSize:][:quarterSize], keys[:])
-	return d.at
+	split := d.open(p, b)
+	k := room[:]
+	k[0], k[BlockSize] = p.firsts[b], p.bound(b)
+	k[half] = d.middle(k[0], k[BlockSize], 0, half, forward)
+	k[quarter] = d.middle(k[0], k[half], 0, quarter, forward)
+	ends[0] = d.fill(k[:quarter+1], 0, forward)
+	d.at = split
+	ends[1] = d.fill(k[quarter:half+1], quarter, backward)
+	d.at = 8 * int(p.starts[b+1])
+	k[half+quarter] = d.middle(k[half], k[BlockSize], half, quarter, backward)
+	ends[3] = d.fill(k[half+quarter:], half+quarter, backward)
+	d.at = split
+	ends[2] = d.fill(k[half:half+quarter+1], half, forward)
+	return k[:p.count(b)], ends
 }
 
 // An index finds the few items of a sorted list among which a key lies, by the
