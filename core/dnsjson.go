@@ -561,7 +561,7 @@ func appendNameText(dst, msg []byte, off int) []byte {
 			continue
 		}
 		for _, c := range msg[off+1 : off+1+length] {
-			if 'a' <= c && c <= 'z' || isDigit(c) {
+			if 'a' <= c && c <= 'z' || isDigit(c) || c == '-' {
 				dst = append(dst, c)
 			} else {
 				dst = appendZoneChar(dst, c, bytes.IndexByte(nameSpecials, c) >= 0)
