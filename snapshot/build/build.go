@@ -29,9 +29,12 @@ func Image(in Input) ([]byte, error) {
 	if len(in.Profile.Name) > snapshot.NameMax || len(in.Profile.Text) > snapshot.ProfileMax {
 		return nil, fmt.Errorf("profile %q: name or text too long", in.Profile.Name)
 	}
-	listings, err := Canonical(in.Listings)
-	if err != nil {
-		return nil, err
+	listings := in.Listings
+	if !isCanonical(listings) { // a copy of millions costs more than the look
+		var err error
+		if listings, err = Canonical(in.Listings); err != nil {
+			return nil, err
+		}
 	}
 	sections := encode(in.Zones, in.Profile, listings)
 	sections[2].body = collateral(make([]snapshot.Collateral, snapshot.System))

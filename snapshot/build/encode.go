@@ -43,17 +43,34 @@ type part struct {
 	nets, points []snapshot.Listing
 }
 
+// newPart returns the part of canonical listings, among which it lies in one
+// piece. It is not copied unless it mixes nets and points: there may be millions.
 func newPart(level snapshot.Level, family uint8, listings []snapshot.Listing) part {
 	p := part{level: level, family: family}
-	for i := range listings {
-		l := &listings[i]
-		if l.Level != level || l.Prefix.Addr().Is4() != (family == 4) {
-			continue
+	inside := func(l *snapshot.Listing) bool { return l.Level == level && l.Prefix.Addr().Is4() == (family == 4) }
+	first := 0
+	for first < len(listings) && !inside(&listings[first]) {
+		first++
+	}
+	last, points := first, 0
+	for ; last < len(listings) && inside(&listings[last]); last++ {
+		if isPoint(&listings[last]) {
+			points++
 		}
-		if isPoint(l) {
-			p.points = append(p.points, *l)
-		} else {
-			p.nets = append(p.nets, *l)
+	}
+	switch all := listings[first:last]; points {
+	case 0:
+		p.nets = all
+	case len(all):
+		p.points = all
+	default:
+		p.points, p.nets = make([]snapshot.Listing, 0, points), make([]snapshot.Listing, 0, len(all)-points)
+		for i := range all {
+			if isPoint(&all[i]) {
+				p.points = append(p.points, all[i])
+			} else {
+				p.nets = append(p.nets, all[i])
+			}
 		}
 	}
 	return p
