@@ -41,7 +41,11 @@ func NewLive(l ledger.Ledger, s Settings, clock func() int64) *Live {
 // Decide reads the state of this moment, records relapses, and makes the
 // result the one that Explain tells of.
 func (v *Live) Decide(ctx context.Context) (*policy.Result, error) {
-	in, numbers, err := read(ctx, v.ledger, netip.Prefix{}, v.clock(), v.settings)
+	room := 0
+	if last := v.current.Load(); last != nil {
+		room = len(last.in.Impacts) + len(last.in.Impacts)/16
+	}
+	in, numbers, err := read(ctx, v.ledger, netip.Prefix{}, v.clock(), v.settings, room)
 	if err != nil {
 		return nil, fmt.Errorf("read state: %w", err)
 	}
@@ -95,7 +99,7 @@ func (v *Live) Known(a netip.Addr) bool {
 // CheckRemoval asks policy about the ledger as it is now, not as it was decided
 // last: limits hold for requests that follow each other closely.
 func (v *Live) CheckRemoval(ctx context.Context, q policy.RemovalRequest) error {
-	in, _, err := read(ctx, v.ledger, routes.UnitOf(q.Address).Prefix(), v.clock(), v.settings)
+	in, _, err := read(ctx, v.ledger, routes.UnitOf(q.Address).Prefix(), v.clock(), v.settings, 0)
 	if err != nil {
 		return fmt.Errorf("check removal: %w", err)
 	}
@@ -104,7 +108,7 @@ func (v *Live) CheckRemoval(ctx context.Context, q policy.RemovalRequest) error 
 
 // CheckManual does so for a manual listing, which no impact matters to.
 func (v *Live) CheckManual(ctx context.Context, m policy.Manual) error {
-	in, _, err := read(ctx, v.ledger, m.Prefix, v.clock(), v.settings)
+	in, _, err := read(ctx, v.ledger, m.Prefix, v.clock(), v.settings, 0)
 	if err != nil {
 		return fmt.Errorf("check manual listing: %w", err)
 	}

@@ -29,15 +29,16 @@ type Settings struct {
 // Read returns what was known and decided at a time, in seconds since the Unix
 // epoch. Reporters are numbered in the order in which their impacts come.
 func Read(ctx context.Context, l ledger.Ledger, at int64, s Settings) (policy.Input, error) {
-	in, _, err := read(ctx, l, netip.Prefix{}, at, s)
+	in, _, err := read(ctx, l, netip.Prefix{}, at, s, 0)
 	if err != nil {
 		return policy.Input{}, fmt.Errorf("read state at %d: %w", at, err)
 	}
 	return in, nil
 }
 
-// read does so with the impacts within a prefix alone, unless it is zero.
-func read(ctx context.Context, l ledger.Ledger, within netip.Prefix, at int64, s Settings) (policy.Input, *numbers, error) {
+// read does so with the impacts within a prefix alone, unless it is zero. It
+// has room for so many of them before it must grow.
+func read(ctx context.Context, l ledger.Ledger, within netip.Prefix, at int64, s Settings, room int) (policy.Input, *numbers, error) {
 	found, err := l.Impacts(ctx, within, at-policy.Window, at)
 	if err != nil {
 		return policy.Input{}, nil, err
@@ -50,6 +51,7 @@ func read(ctx context.Context, l ledger.Ledger, within netip.Prefix, at int64, s
 	if s.Routes != nil {
 		in.Routes = s.Routes()
 	}
+	in.Impacts = make([]policy.Impact, 0, room)
 	numbers := &numbers{}
 	for r := range found {
 		in.Impacts = append(in.Impacts, policy.Impact{Unit: routes.UnitOf(r.Address), Seen: r.Seen, Reporter: numbers.of(r), Kind: r.Kind})
