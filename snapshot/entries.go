@@ -14,9 +14,9 @@ func (s *Snapshot) Points(family uint8) iter.Seq[[]uint64] {
 		if f == nil {
 			return
 		}
-		var room [BlockSize]uint64
+		var room block
 		for b := range f.points.blocks() {
-			if !yield(f.points.decode(b, &room)) {
+			if keys, _ := f.points.decode(b, &room); !yield(keys) {
 				return
 			}
 		}

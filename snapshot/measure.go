@@ -100,9 +100,9 @@ func (p *points) inside(n int, all ...*nets) []uint64 {
 	if some == 0 {
 		return counts
 	}
-	var room [BlockSize]uint64
+	var room block
 	for b := range p.blocks() {
-		keys := p.decode(b, &room)
+		keys, _ := p.decode(b, &room)
 		for i := range sweeps {
 			for _, key := range keys {
 				if sweeps[i].listed(addr{key << (64 - p.width), 0}) {
