@@ -58,14 +58,10 @@ func (s *Snapshot) LookupInto(m *Match, level Level, a netip.Addr, now int64) {
 	}
 }
 
-// Zero values to copy, where a large variable begins on a hot path. The runtime
-// of a guest (wazero) clears memory by copying it on to itself, one byte, then
-// two, then four: many calls, where a copy is one.
-var (
-	noMatch   Match
-	noDecoder decoder
-	noKeys    [2 * quarterSize]uint64
-)
+// noMatch is the zero Match, to copy. The runtime of a guest (wazero) clears
+// memory by copying it on to itself, one byte, then two, then four: many calls,
+// where a copy is one.
+var noMatch Match
 
 // Parent returns what the level would say without m and everything inside it:
 // the next wider prefix that has not ended, a listing or an exclusion. It is
