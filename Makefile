@@ -12,7 +12,7 @@ GOTESTSUM   := gotest.tools/gotestsum@v1.13.0
 GUEST       := wasm/dist/guest.wasm
 BINARY      := bin/ucedge
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
-GUEST_SRC   := $(shell find core snapshot wasm -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod
+GUEST_SRC   := $(shell find core snapshot wasm -name '*.go' -not -name '*_test.go' 2>/dev/null) wasm/guest/default.pgo go.mod
 FUZZTIME    ?= 30s
 
 WORKER      := edge/worker
@@ -42,6 +42,12 @@ guest: $(GUEST)
 
 $(GUEST): $(GUEST_SRC)
 	GOOS=wasip1 GOARCH=wasm $(GO) build -buildmode=c-shared -trimpath -ldflags='-s -w' -o $@ ./wasm/guest
+
+#: make profile    measure again what the guest's compiler should inline (needs UCEDGE_DATA)
+.PHONY: profile
+profile:
+	$(GO) test -c -trimpath -o /tmp/edge.test ./edge
+	cd edge && /tmp/edge.test -test.run xxx -test.bench '(Answer|Exchange)/native' -test.cpuprofile ../wasm/guest/default.pgo
 
 #: make test       everything CI runs; the last lines count the tests
 test: check worker fuzz-short race unit
