@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 
+	"golang.org/x/sync/errgroup"
+
 	"ucedge/snapshot"
 	"ucedge/snapshot/build"
 	"ucedge/snapshot/manifest"
@@ -50,28 +52,39 @@ func (r *run) pack(in build.Input, stock map[manifest.Object][]byte) ([]parcel, 
 	if err != nil {
 		return nil, err
 	}
-	plains := map[manifest.Role][]byte{manifest.Base: image}
-	if !r.NoFilter {
-		if plains[manifest.Filter], err = build.Filter(image); err != nil {
-			return nil, err
-		}
-	}
 	codings := []manifest.Coding{manifest.Zstd}
 	if r.Gzip {
 		codings = append(codings, manifest.Gzip)
 	}
-	var out []parcel
-	for _, role := range []manifest.Role{manifest.Base, manifest.Filter} {
-		if plains[role] == nil {
-			continue
-		}
-		for _, coding := range codings {
-			p, err := r.parcel(role, plains[role], coding, stock)
-			if err != nil {
-				return nil, err
+	var base, filter []parcel
+	var parts errgroup.Group // to compress the image takes as long as to make the filter
+	parts.Go(func() (err error) {
+		base, err = r.parcels(manifest.Base, image, codings, stock)
+		return err
+	})
+	if !r.NoFilter {
+		parts.Go(func() error {
+			plain, err := build.Filter(image)
+			if err == nil {
+				filter, err = r.parcels(manifest.Filter, plain, codings, stock)
 			}
-			out = append(out, p)
+			return err
+		})
+	}
+	if err := parts.Wait(); err != nil {
+		return nil, err
+	}
+	return append(base, filter...), nil
+}
+
+// parcels returns one object in each of the codings.
+func (r *run) parcels(role manifest.Role, plain []byte, codings []manifest.Coding, stock map[manifest.Object][]byte) (out []parcel, err error) {
+	for _, coding := range codings {
+		p, err := r.parcel(role, plain, coding, stock)
+		if err != nil {
+			return nil, err
 		}
+		out = append(out, p)
 	}
 	return out, nil
 }

@@ -41,11 +41,16 @@ func MakeObject(role Role, plain []byte, coding Coding) (Object, []byte, error) 
 // gives about a tenth more bytes.
 const smallBytes = 16 << 10
 
+// largeBytes is the size from which the next lower level of zstd is used: large
+// objects are entropy-coded points for the most part, on which the best level
+// takes seconds and gains nothing.
+const largeBytes = 4 << 20
+
 func encode(plain []byte, coding Coding) ([]byte, error) {
 	switch coding {
 	case Zstd:
 		level := zstd.SpeedBestCompression
-		if len(plain) < smallBytes {
+		if len(plain) < smallBytes || len(plain) >= largeBytes {
 			level = zstd.SpeedBetterCompression
 		}
 		e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1))
