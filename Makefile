@@ -7,14 +7,22 @@
 
 GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+GOTESTSUM   := gotest.tools/gotestsum@v1.13.0
 GUEST       := wasm/dist/guest.wasm
 BINARY      := bin/ucedge
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 GUEST_SRC   := $(shell find core snapshot wasm -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod
 FUZZTIME    ?= 30s
 
-.PHONY: all help run build guest test check unit race fuzz compare bench e2e clean
+WORKER      := edge/worker
+MODULES     := $(WORKER)/node_modules/.package-lock.json
+BUNDLE      := dist/worker/index.js
+BUNDLE_SRC  := $(shell find $(WORKER)/src -name '*.ts') edge/web/index.html wrangler.toml
+WRANGLER    := WRANGLER_SEND_METRICS=false CLOUDFLARE_CF_FETCH_ENABLED=false CI=true node $(WORKER)/node_modules/wrangler/bin/wrangler.js
+
+.PHONY: all help run build guest test check unit race fuzz fuzz-short vuln compare bench e2e clean \
+	worker worker-bundle worker-dev worker-dry-run bench-worker
 
 all: build
 
@@ -35,8 +43,8 @@ guest: $(GUEST)
 $(GUEST): $(GUEST_SRC)
 	GOOS=wasip1 GOARCH=wasm $(GO) build -buildmode=c-shared -trimpath -ldflags='-s -w' -o $@ ./wasm/guest
 
-#: make test       everything CI runs: format, vet, staticcheck, tests, race, short fuzz
-test: check unit race
+#: make test       everything CI runs; the last lines count the tests
+test: check worker fuzz-short race unit
 
 check: $(GUEST)
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
@@ -44,16 +52,30 @@ check: $(GUEST)
 	GOOS=wasip1 GOARCH=wasm $(GO) vet ./wasm/guest
 	$(GO) run $(STATICCHECK) ./...
 
-unit: $(GUEST)
-	$(GO) test ./...
+#: make unit       the Go tests, the suite against workerd and Deno among them
+unit: $(GUEST) $(BUNDLE)
+	$(GO) run $(GOTESTSUM) --format pkgname -- ./...
 
-#: make race       the tests of everything that runs at once, under the race detector
+#: make race       what runs at once, under the race detector
 race: $(GUEST)
-	$(GO) test -race -short ./edge/... ./origin/... ./cmd/...
+	$(GO) test -race -short ./edge ./origin ./origin/api ./origin/ledger ./origin/publish ./origin/routes ./origin/state
 
 #: make fuzz       every fuzz target for FUZZTIME each (default 30s)
 fuzz:
 	FUZZTIME=$(FUZZTIME) bench/fuzz.sh
+
+# The decoders that read what others send.
+fuzz-short:
+	FUZZTIME=$(FUZZTIME) bench/fuzz.sh core:FuzzQuery core:FuzzExchange snapshot:FuzzOpenLookup snapshot:FuzzPoints \
+		snapshot/manifest:FuzzParse origin/zonefile:FuzzLine
+
+#: make vuln       known vulnerabilities in what we depend on; asks the vulnerability database
+vuln:
+	$(GO) run $(GOVULNCHECK) ./...
+
+#: make e2e        200 deaths of an origin at random instants, with an edge that follows
+e2e: $(GUEST)
+	UCEDGE_CRASH_ROUNDS=200 $(GO) test -count=1 -timeout 30m -run TestCrash -v ./cmd/ucedge
 
 #: make compare    ucedge against rbldnsd on the same zone files
 compare:
@@ -62,6 +84,37 @@ compare:
 #: make bench      sizes, times and throughput, as data and as a table
 bench: build
 	$(GO) run ./bench/suite
+	$(GO) run ./bench/origin
+
+#: make worker     the CDN edge: types, lint, and its tests inside workerd
+worker: $(MODULES) $(GUEST)
+	@mkdir -p $(WORKER)/dist && cp $(GUEST) $(WORKER)/dist/
+	$(GO) run ./$(WORKER)/test/fixtures $(WORKER)/dist
+	cd $(WORKER) && npx --no-install tsc --noEmit && npx --no-install eslint . && npx --no-install vitest run
+
+#: make worker-bundle   what would be deployed: dist/worker
+worker-bundle: $(BUNDLE)
+
+$(MODULES): $(WORKER)/package-lock.json
+	cd $(WORKER) && npm ci --no-audit --no-fund
+	@touch $@
+
+$(BUNDLE): $(MODULES) $(GUEST) $(BUNDLE_SRC)
+	rm -rf dist/worker && mkdir -p dist
+	$(WRANGLER) deploy --dry-run --env= --outdir dist/worker > dist/worker.txt || { cat dist/worker.txt; exit 1; }
+	@touch $@
+
+#: make worker-dry-run  the same, prints the size of the upload, which must stay below 1.5 MB
+worker-dry-run: $(BUNDLE)
+	@awk '/gzip:/ { print; size = $$(NF - 1) } END { if (size == 0 || size > 1536) { print "the upload is not below 1536 KiB"; exit 1 } }' dist/worker.txt
+
+#: make worker-dev      the worker in wrangler dev, with the demo's zones in a local R2
+worker-dev: $(MODULES) build
+	node $(WORKER)/dev.mjs
+
+#: make bench-worker    start, memory and throughput of the worker on workerd and Deno
+bench-worker: $(BUNDLE) build
+	node bench/worker.mjs
 
 clean:
 	rm -rf bin dist $(GUEST)

@@ -229,7 +229,7 @@ func (o *Origin) publish(ctx context.Context, decided *policy.Result) (publish.R
 		taken, err = o.Ledger.TakeSerial(ctx, int64(atLeast))
 		return taken, err
 	}
-	in := build.Input{Zones: o.Zones, Listings: decided.Listings(), Profile: decided.Profile.Snapshot()}
+	in := build.Input{Zones: o.Zones, Ordered: decided.All(), Profile: decided.Profile.Snapshot()}
 	result, err := publish.Publish(ctx, o.Store, in, o.Keys, options)
 	if err != nil {
 		return publish.Result{}, errors.Join(err, o.stopped(ctx, err, taken))

@@ -3,14 +3,16 @@
 //   deno run --allow-net --allow-read --allow-env deno.ts
 //
 // Settings are environment variables: LIST, VERIFIERS, and SNAPSHOT_DIR or
-// SNAPSHOT_URL; optional HOST (127.0.0.1), PORT (8790), REFRESH_SECONDS, KEYS.
+// SNAPSHOT_URL; optional HOST (127.0.0.1), PORT (8790), REFRESH_SECONDS, KEYS,
+// HOST_NAME.
 
 import { Misconfigured, Refused } from "./src/errors.ts";
 import { failure } from "./src/failure.ts";
-import { Guest } from "./src/guest.ts";
-import { Host } from "./src/host.ts";
-import { readSettings } from "./src/env.ts";
-import type { Source } from "./src/source.ts";
+import { Blanks } from "./src/blank.ts";
+import { Host, type Served } from "./src/host.ts";
+import { readSync } from "./src/env.ts";
+import { Keys } from "./src/keys.ts";
+import { URLSource, type Source } from "./src/source.ts";
 import { Sync, type Lifetime } from "./src/sync.ts";
 
 /** The folder that the origin publishes to. */
@@ -53,12 +55,15 @@ const lifetime: Lifetime = {
 const module = new WebAssembly.Module(await Deno.readFile(new URL("../../wasm/dist/guest.wasm", import.meta.url)));
 const page = await Deno.readTextFile(new URL("../web/index.html", import.meta.url));
 const env = Deno.env.toObject();
-const folder = env.SNAPSHOT_DIR;
-if (!folder && !env.SNAPSHOT_URL) throw new Misconfigured("neither SNAPSHOT_DIR nor SNAPSHOT_URL is set");
-const settings = await readSettings({ SNAPSHOT_URL: "unused:", ...env }, undefined);
-const source = folder ? new FolderSource(folder) : settings.source;
-const sync = new Sync(source, settings.sync, () => new Guest(module));
-const host = new Host(sync, settings.keys, undefined, new Guest(module), page);
+const blanks = new Blanks(module);
+const sync = new Sync({ main: mainSource(), fallback: undefined }, await readSync(env), blanks.take);
+const host = new Host(sync, new Keys(env.KEYS ?? ""), undefined, blanks.lend, page);
+
+function mainSource(): Source {
+  if (env.SNAPSHOT_DIR) return new FolderSource(env.SNAPSHOT_DIR);
+  if (env.SNAPSHOT_URL) return new URLSource(env.SNAPSHOT_URL);
+  throw new Misconfigured("neither SNAPSHOT_DIR nor SNAPSHOT_URL is set");
+}
 
 const listen = {
   hostname: env.HOST ?? "127.0.0.1",
@@ -68,10 +73,13 @@ const listen = {
   },
 };
 
-Deno.serve(listen, async (request, info) => {
+const responseOf = ({ response }: Served): Response => response;
+
+// Without a limiter nobody asks for the client's address.
+Deno.serve(listen, (request) => {
   try {
-    const { response } = await host.serve({ request, clientAddress: info.remoteAddr.hostname, lifetime });
-    return response;
+    const served = host.serve({ request, clientAddress: "", lifetime });
+    return served instanceof Promise ? served.then(responseOf).catch((error: unknown) => failure(error)) : served.response;
   } catch (error) {
     return failure(error);
   }

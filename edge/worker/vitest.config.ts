@@ -7,9 +7,12 @@ export default defineConfig({
       miniflare: {
         compatibilityDate: "2026-04-01",
         compatibilityFlags: ["nodejs_compat"],
+        r2Buckets: ["SNAPSHOTS"],
+        kvNamespaces: ["MANIFEST"],
         modulesRules: [
           { type: "CompiledWasm", include: ["**/*.wasm"] },
           { type: "Text", include: ["**/*.html"] },
+          { type: "Data", include: ["**/*.image", "**/*.filter"] },
         ],
       },
     }),

@@ -163,8 +163,27 @@ func orDefault[T comparable](v, otherwise T) T {
 }
 
 func (r *run) publish(ctx context.Context, in build.Input) (Result, error) {
-	stock := r.takeStock(ctx)
-	parcels, err := r.pack(in, stock)
+	var stock stock
+	var plain []byte
+	err := together(func() (err error) {
+		plain, err = build.Image(in)
+		return err
+	}, func() error {
+		stock = r.takeStock(ctx)
+		return nil
+	})
+	if err != nil {
+		return Result{}, err
+	}
+	var parcels []parcel
+	var churn float64
+	err = together(func() (err error) {
+		parcels, err = r.pack(plain, stock)
+		return err
+	}, func() (err error) {
+		churn, err = r.examine(plain, stock.image)
+		return err
+	})
 	if err != nil {
 		return Result{}, err
 	}
@@ -176,9 +195,7 @@ func (r *run) publish(ctx context.Context, in build.Input) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("own output: %w", err)
 	}
-	if res.Changed {
-		res.Churn = r.churn(stock, image)
-	}
+	res.Churn = churn
 	if err := r.limit(image, res.Churn); err != nil {
 		return Result{}, err
 	}

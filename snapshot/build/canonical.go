@@ -38,17 +38,6 @@ func Canonical(listings []snapshot.Listing) ([]snapshot.Listing, error) {
 	return merged, nil
 }
 
-// isCanonical reports whether Canonical would return the listings as they are.
-func isCanonical(listings []snapshot.Listing) bool {
-	for i := range listings {
-		l := &listings[i]
-		if check(l) != nil || l.Excluded && l.Facts != (snapshot.Facts{}) || i > 0 && compare(listings[i-1], *l) >= 0 {
-			return false
-		}
-	}
-	return true
-}
-
 // compare orders by level, then as Snapshot.Listings does.
 func compare(a, b snapshot.Listing) int {
 	if c := cmp.Compare(a.Level, b.Level); c != 0 {

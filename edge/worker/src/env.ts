@@ -2,9 +2,9 @@
 
 import { Misconfigured } from "./errors.ts";
 import { Keys } from "./keys.ts";
-import { parseVerifier } from "./manifest.ts";
+import { parseVerifier, type Verifier } from "./manifest.ts";
 import { BucketSource, CachedSource, KVSource, URLSource, type Source } from "./source.ts";
-import type { SyncSettings } from "./sync.ts";
+import type { Sources, SyncSettings } from "./sync.ts";
 
 /** What wrangler.toml binds. Everything but LIST, VERIFIERS and one source is optional. */
 export interface Env {
@@ -13,7 +13,9 @@ export interface Env {
   SNAPSHOTS?: R2Bucket; // the bucket that the origin publishes to
   SNAPSHOT_URL?: string; // or a folder of a web server
   MANIFEST?: KVNamespace; // a copy of the manifest that answers faster
+  FALLBACK?: Fetcher; // static assets with a copy of the publish folder
   REFRESH_SECONDS?: string; // between two looks for a newer snapshot, default 30
+  HOST_NAME?: string; // name of this edge, told by discovery (RFC 9462)
   KEYS?: string; // secret: access keys, "name sha256hex" a line; absent: open to all
   LIMIT?: RateLimit; // requests per client
   EVENTS?: AnalyticsEngineDataset;
@@ -21,7 +23,7 @@ export interface Env {
 
 export interface Settings {
   sync: SyncSettings;
-  source: Source;
+  sources: Sources;
   keys: Keys;
 }
 
@@ -29,23 +31,40 @@ const defaultRefreshSeconds = 30;
 
 /** Reads and checks the settings, or throws Misconfigured that names the wrong one. */
 export async function readSettings(env: Env, cache: Cache | undefined): Promise<Settings> {
-  if (!env.LIST) throw new Misconfigured("LIST is not set: the name of the list, as in its manifest");
-  if (!env.VERIFIERS) throw new Misconfigured("VERIFIERS is not set: the public key that `ucedge keygen` printed");
-  const lines = env.VERIFIERS.split("\n").map((l) => l.trim()).filter((l) => l !== "");
-  const refreshSeconds = env.REFRESH_SECONDS === undefined ? defaultRefreshSeconds : Number(env.REFRESH_SECONDS);
-  if (!Number.isInteger(refreshSeconds) || refreshSeconds < 1) throw new Misconfigured("REFRESH_SECONDS is no whole number of seconds");
+  const main = mainSource(env);
+  if (!main) throw new Misconfigured("neither the bucket SNAPSHOTS is bound nor SNAPSHOT_URL set");
+  const cached = cache ? new CachedSource(cache, main) : main;
   return {
-    sync: { list: env.LIST, verifiers: await Promise.all(lines.map(parseVerifier)), refreshSeconds },
-    source: sourceOf(env, cache),
+    sync: await readSync(env),
+    sources: { main: env.MANIFEST ? new KVSource(env.MANIFEST, cached) : cached, fallback: fallbackOf(env) },
     keys: new Keys(env.KEYS ?? ""),
   };
 }
 
-function sourceOf(env: Env, cache: Cache | undefined): Source {
-  let source: Source;
-  if (env.SNAPSHOTS) source = new BucketSource(env.SNAPSHOTS);
-  else if (env.SNAPSHOT_URL) source = new URLSource(env.SNAPSHOT_URL);
-  else throw new Misconfigured("neither the bucket SNAPSHOTS is bound nor SNAPSHOT_URL set");
-  if (cache) source = new CachedSource(cache, source);
-  return env.MANIFEST ? new KVSource(env.MANIFEST, source) : source;
+/** Reads the settings that do not depend on where snapshots come from. */
+export async function readSync(env: Env): Promise<SyncSettings> {
+  if (!env.LIST) throw new Misconfigured("LIST is not set: the name of the list, as in its manifest");
+  const refreshSeconds = env.REFRESH_SECONDS === undefined ? defaultRefreshSeconds : Number(env.REFRESH_SECONDS);
+  if (!Number.isInteger(refreshSeconds) || refreshSeconds < 1) throw new Misconfigured("REFRESH_SECONDS is no whole number of seconds");
+  return { list: env.LIST, verifiers: await readVerifiers(env.VERIFIERS ?? ""), refreshSeconds, hostName: env.HOST_NAME ?? "" };
+}
+
+async function readVerifiers(text: string): Promise<Verifier[]> {
+  const lines = text.split("\n").map((l) => l.trim()).filter((l) => l !== "");
+  if (lines.length === 0) throw new Misconfigured("VERIFIERS is not set: the public key that `ucedge keygen` printed");
+  try {
+    return await Promise.all(lines.map(parseVerifier));
+  } catch (error) {
+    throw new Misconfigured(`VERIFIERS: ${String(error)}`);
+  }
+}
+
+function mainSource(env: Env): Source | undefined {
+  if (env.SNAPSHOTS) return new BucketSource(env.SNAPSHOTS);
+  return env.SNAPSHOT_URL ? new URLSource(env.SNAPSHOT_URL) : undefined;
+}
+
+// Assets are addressed by path; the name of the host does not matter to them.
+function fallbackOf({ FALLBACK: assets }: Env): Source | undefined {
+  return assets && new URLSource("https://fallback.invalid/", (url, init) => assets.fetch(url, init));
 }

@@ -5,7 +5,9 @@ import { Misconfigured, Refused, Trapped } from "./errors.ts";
 import {
   abiVersion,
   manifestFrame,
+  Memory,
   readResponse,
+  requestBytes,
   requestFrameMax,
   writeRequest,
   type ExchangeRequest,
@@ -84,6 +86,8 @@ function wasi(memory: () => ArrayBuffer): WebAssembly.ModuleImports {
 
 export class Guest {
   readonly #exports: Exports;
+  readonly #memory: Memory;
+  readonly #requestAt: number; // where every request goes that is no larger than requestBytes
 
   /** Instantiates and starts the module; the guest has no snapshot yet and answers SERVFAIL. */
   constructor(module: WebAssembly.Module) {
@@ -95,23 +99,25 @@ export class Guest {
     if (version !== abiVersion) {
       throw new Misconfigured(`the guest has interface version ${String(version)}, this host ${String(abiVersion)}`);
     }
+    this.#requestAt = this.#exports.request_buffer(requestBytes);
+    this.#memory = new Memory(this.#exports.memory);
   }
 
   /** Loads image and filter (which may be empty) under a verified manifest. Once in a guest's life. */
-  load(image: Uint8Array, filter: Uint8Array, manifest: Manifest): void {
+  load(image: Uint8Array, filter: Uint8Array, manifest: Manifest, hostName: string): void {
     const imageAt = this.#place(image);
     const filterAt = filter.length > 0 ? this.#place(filter) : 0;
     if (this.#exports.load(imageAt, image.length, filterAt, filter.length) !== 0) {
       throw new Refused("image", this.#lastError());
     }
-    this.renew(manifest);
+    this.renew(manifest, hostName);
   }
 
   /** Takes a later manifest that names the same objects. */
-  renew(manifest: Manifest): void {
-    const frame = manifestFrame(manifest);
-    const at = this.#exports.request_buffer(frame.length);
-    new Uint8Array(this.#exports.memory.buffer, at, frame.length).set(frame);
+  renew(manifest: Manifest, hostName: string): void {
+    const frame = manifestFrame(manifest, hostName);
+    this.#memory.refresh();
+    this.#memory.bytes.set(frame, this.#requestAt);
     if (this.#exports.set_manifest(frame.length) !== 0) {
       throw new Refused("malformed", this.#lastError());
     }
@@ -120,25 +126,40 @@ export class Guest {
   /** Serves one HTTP exchange in one call. */
   serve(request: ExchangeRequest): ExchangeResponse {
     try {
-      const at = this.#exports.request_buffer(requestFrameMax(request));
-      const length = writeRequest(this.#exports.memory.buffer, at, request);
-      const result = BigInt.asUintN(64, this.#exports.serve(length));
-      return readResponse(this.#exports.memory.buffer, Number(result >> 32n), Number(result & 0xffffffffn));
+      return requestFrameMax(request) <= requestBytes ? this.#serveAt(this.#requestAt, request) : this.#serveLarge(request);
     } catch (cause) {
       throw new Trapped(cause);
+    }
+  }
+
+  #serveAt(at: number, request: ExchangeRequest): ExchangeResponse {
+    this.#memory.refresh();
+    const result = this.#exports.serve(writeRequest(this.#memory, at, request));
+    if (result === 0n) throw new Error(this.#lastError());
+    this.#memory.refresh();
+    return readResponse(this.#memory, Number(BigInt.asUintN(32, result >> 32n)));
+  }
+
+  // A request that does not fit the buffer goes into one of its own.
+  #serveLarge(request: ExchangeRequest): ExchangeResponse {
+    try {
+      return this.#serveAt(this.#exports.request_buffer(requestFrameMax(request)), request);
+    } finally {
+      this.#exports.request_buffer(requestBytes);
     }
   }
 
   #place(bytes: Uint8Array): number {
     const at = this.#exports.image_buffer(bytes.length);
     if (at === 0) throw new Refused("image", `no room for ${String(bytes.length)} bytes in the guest`);
-    new Uint8Array(this.#exports.memory.buffer, at, bytes.length).set(bytes);
+    this.#memory.refresh();
+    this.#memory.bytes.set(bytes, at);
     return at;
   }
 
   #lastError(): string {
     const result = BigInt.asUintN(64, this.#exports.last_error());
-    const bytes = new Uint8Array(this.#exports.memory.buffer, Number(result >> 32n), Number(result & 0xffffffffn));
-    return new TextDecoder().decode(bytes);
+    this.#memory.refresh();
+    return new TextDecoder().decode(this.#memory.slice(Number(result >> 32n), Number(result & 0xffffffffn)));
   }
 }

@@ -3,107 +3,127 @@
 
 import { Trapped } from "./errors.ts";
 import { Gate, Ref, type ExchangeRequest, type ExchangeResponse } from "./frame.ts";
-import { Guest } from "./guest.ts";
+import type { Guest } from "./guest.ts";
 import { quotaOf, type Client, type Keys } from "./keys.ts";
-import { Sync, type Generation, type Lifetime } from "./sync.ts";
+import { join } from "./source.ts";
+import type { Generation, Lifetime, Sync } from "./sync.ts";
 
 /** Counts requests; success false is past the limit. */
 export interface Limiter {
   limit(options: { key: string }): Promise<{ success: boolean }>;
 }
 
+/** One request, and what the runtime says of it. */
 export interface Exchange {
   request: Request;
   clientAddress: string; // as the runtime vouches for it, "" if unknown
   lifetime: Lifetime;
 }
 
+export interface Served {
+  response: Response;
+  client: Client;
+}
+
 const maxBody = 65_536; // the largest DNS message and one byte, so that the guest sees what is too long
+const healthPath = "/healthz"; // says that the host runs, whatever it has loaded
 const noBody = new Uint8Array();
-const bodiless = new Set([204, 304]);
+const statusNoContent = 204;
+const statusNotModified = 304;
 
 export class Host {
   readonly sync: Sync;
   readonly #keys: Keys;
   readonly #limiter: Limiter | undefined;
-  readonly #spare: Guest; // answers while there is no snapshot
+  readonly #blank: () => Guest; // a guest that answers while there is no snapshot
   readonly #page: string;
 
-  constructor(sync: Sync, keys: Keys, limiter: Limiter | undefined, spare: Guest, page: string) {
+  constructor(sync: Sync, keys: Keys, limiter: Limiter | undefined, blank: () => Guest, page: string) {
     this.sync = sync;
     this.#keys = keys;
     this.#limiter = limiter;
-    this.#spare = spare;
+    this.#blank = blank;
     this.#page = page;
   }
 
-  /** Answers one request. Throws only when the guest trapped twice. */
-  async serve(x: Exchange): Promise<{ response: Response; client: Client }> {
+  /** Answers one request: at once, unless something has to be awaited. Throws only when the guest trapped twice. */
+  serve(x: Exchange): Served | Promise<Served> {
     const nowMs = Date.now();
-    const url = new URL(x.request.url);
-    const client = await this.#keys.admit(url.pathname + url.search, x.request.headers.get("authorization") ?? "");
-    if (client.gate === Gate.open && this.#limiter) {
+    const { headers } = x.request;
+    const client = this.#keys.admit(targetOf(x.request.url), () => headers.get("authorization"));
+    if (client instanceof Promise || this.#limiter || x.request.body || !this.sync.fresh(nowMs)) {
+      return this.#serveLater(x, client, nowMs);
+    }
+    return this.#answer(x.request, client, noBody, this.sync.current, nowMs);
+  }
+
+  async #serveLater(x: Exchange, admitted: Client | Promise<Client>, nowMs: number): Promise<Served> {
+    const client = await admitted;
+    if (this.#limiter) {
       const { success } = await this.#limiter.limit({ key: quotaOf(client.name, x.clientAddress) });
       if (!success) client.gate = Gate.overRate;
     }
-    const generation = await this.sync.ready(x.lifetime, nowMs);
-    const headers = x.request.headers;
+    const current = this.sync.fresh(nowMs) || client.target === healthPath;
+    const generation = current ? this.sync.current : await this.sync.ready(x.lifetime, nowMs);
+    const body = x.request.body ? await readBody(x.request.body as ReadableStream<Uint8Array>) : noBody;
+    return this.#answer(x.request, client, body, generation, nowMs);
+  }
+
+  #answer(r: Request, client: Client, body: Uint8Array, generation: Generation | undefined, nowMs: number): Served {
+    const { headers, method } = r;
     const request: ExchangeRequest = {
       now: Math.floor(nowMs / 1000),
       gate: client.gate,
-      method: x.request.method,
+      method,
       target: client.target,
       accept: headers.get("accept") ?? "",
       contentType: headers.get("content-type") ?? "",
       ifNoneMatch: headers.get("if-none-match") ?? "",
-      body: await readBody(x.request),
+      body,
     };
-    const answer = this.#ask(generation, request);
-    return { response: this.#respond(answer, request.method, generation), client };
+    const answer = this.#ask(generation, request, nowMs);
+    return { response: this.#respond(answer, method, generation), client };
   }
 
-  #ask(generation: Generation | undefined, request: ExchangeRequest): ExchangeResponse {
-    if (!generation) return this.#spare.serve(request);
+  #ask(generation: Generation | undefined, request: ExchangeRequest, nowMs: number): ExchangeResponse {
+    if (!generation) return this.#blank().serve(request);
     try {
       return generation.guest.serve(request);
     } catch (error) {
       if (!(error instanceof Trapped)) throw error;
       console.error(JSON.stringify({ msg: "guest trapped", error: String(error.cause) }));
-      this.sync.drop(generation);
-      return this.#spare.serve(request);
+      this.sync.drop(generation, nowMs);
+      return this.#blank().serve(request);
     }
   }
 
   #respond(answer: ExchangeResponse, method: string, generation: Generation | undefined): Response {
-    let body: Uint8Array | string = answer.body;
+    let body: Uint8Array | string | null = answer.body;
     if (answer.ref === Ref.filter) body = generation?.filter ?? noBody;
     if (answer.ref === Ref.page) body = this.#page;
-    const empty = method === "HEAD" || bodiless.has(answer.status);
-    return new Response(empty ? null : body, { status: answer.status, headers: answer.fields });
+    if (method === "HEAD" || answer.status === statusNoContent || answer.status === statusNotModified) body = null;
+    return new Response(body, answer);
   }
 }
 
+/** Path and query of a URL, as they were in the request line. */
+export function targetOf(url: string): string {
+  const path = url.indexOf("/", url.indexOf("://") + 3);
+  const fragment = url.indexOf("#", path);
+  return fragment < 0 ? url.slice(path) : url.slice(path, fragment);
+}
+
 // Reads the body up to one byte more than any guest takes.
-async function readBody(request: Request): Promise<Uint8Array> {
-  if (request.body === null) return noBody;
-  const bytes: Uint8Array[] = [];
+async function readBody(body: ReadableStream<Uint8Array>): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
   let total = 0;
-  const reader = (request.body as ReadableStream<Uint8Array>).getReader();
+  const reader = body.getReader();
   while (total < maxBody) {
     const { done, value } = await reader.read();
     if (done) break;
-    bytes.push(value);
+    chunks.push(value);
     total += value.length;
   }
   if (total >= maxBody) await reader.cancel();
-  const first = bytes[0];
-  if (bytes.length === 1 && first && first.length <= maxBody) return first;
-  const body = new Uint8Array(Math.min(total, maxBody));
-  let at = 0;
-  for (const chunk of bytes) {
-    const part = chunk.subarray(0, body.length - at);
-    body.set(part, at);
-    at += part.length;
-  }
-  return body;
+  return join(chunks, Math.min(total, maxBody));
 }

@@ -2,58 +2,49 @@
 
 import page from "../../web/index.html";
 import module from "../../../wasm/dist/guest.wasm";
+import { Blanks } from "./blank.ts";
 import { readSettings, type Env } from "./env.ts";
+import { pointOf } from "./event.ts";
 import { failure } from "./failure.ts";
-import { Guest } from "./guest.ts";
-import { Host } from "./host.ts";
+import { Host, type Served } from "./host.ts";
 import { Sync } from "./sync.ts";
 
-// Started in global scope, where a worker has a second of CPU to spend, so that
-// the first request only has to load a snapshot. The first snapshot goes into
-// this guest's twin, later ones into new ones; it stays as the one that
-// answers when there is no snapshot.
-const spare = new Guest(module);
-let twin: Guest | undefined = new Guest(module);
+const blanks = new Blanks(module);
 let host: Host | undefined;
 
-function newGuest(): Guest {
-  const guest = twin ?? new Guest(module);
-  twin = undefined;
-  return guest;
-}
-
+// Every request that comes before there is a host reads the settings itself;
+// the first to be done makes the host of all.
 async function hostFor(env: Env): Promise<Host> {
   const settings = await readSettings(env, caches.default);
-  const sync = new Sync(settings.source, settings.sync, newGuest);
-  return new Host(sync, settings.keys, env.LIMIT, spare, page);
+  host ??= new Host(new Sync(settings.sources, settings.sync, blanks.take), settings.keys, env.LIMIT, blanks.lend, page);
+  return host;
+}
+
+// Without a promise where nothing has to be awaited: most requests of a warm worker.
+function answer(request: Request, env: Env, context: ExecutionContext): Response | Promise<Response> {
+  const exchange = { request, clientAddress: request.headers.get("cf-connecting-ip") ?? "", lifetime: context };
+  const done = (served: Served): Response => {
+    env.EVENTS?.writeDataPoint(pointOf(request, served, host?.sync));
+    return served.response;
+  };
+  const served = host ? host.serve(exchange) : hostFor(env).then((h) => h.serve(exchange));
+  return served instanceof Promise ? served.then(done) : done(served);
 }
 
 export default {
-  async fetch(request, env, context): Promise<Response> {
+  fetch(request, env, context): Response | Promise<Response> {
+    const failed = (error: unknown): Response => failure(error, env.EVENTS);
     try {
-      host ??= await hostFor(env);
-      const began = Date.now();
-      const clientAddress = request.headers.get("cf-connecting-ip") ?? "";
-      const { response, client } = await host.serve({ request, clientAddress, lifetime: context });
-      env.EVENTS?.writeDataPoint({
-        indexes: [client.name || "open"],
-        blobs: [kindOf(client.target), request.method, String(response.status), request.cf?.colo ?? ""],
-        doubles: [Date.now() - began, host.sync.current?.manifest.serial ?? 0],
-      });
-      return response;
+      const response = answer(request, env, context);
+      return response instanceof Promise ? response.catch(failed) : response;
     } catch (error) {
-      return failure(error);
+      return failed(error);
     }
   },
 
   // Looks for a newer snapshot even when nobody asks.
-  async scheduled(_controller, env): Promise<void> {
-    host ??= await hostFor(env);
-    await host.sync.refresh(Date.now());
+  async scheduled(_controller, env, context): Promise<void> {
+    const { sync } = host ?? (await hostFor(env));
+    await sync.refresh(context, Date.now());
   },
 } satisfies ExportedHandler<Env>;
-
-// The path alone: neither names nor addresses that were asked about.
-function kindOf(target: string): string {
-  return target.split("?", 1)[0] ?? "";
-}

@@ -5,8 +5,10 @@ import { Refused } from "./errors.ts";
 
 /** A place that holds one list's manifest and objects. */
 export interface Source {
-  /** The signed manifest as it stands. Throws Refused "unavailable" if there is none. */
+  /** The signed manifest as it stands, or a copy that may be late. Throws Refused "unavailable" if there is none. */
   manifest(): Promise<Uint8Array>;
+  /** The manifest as it stands, past every copy. Absent where manifest gives no copies. */
+  original?(): Promise<Uint8Array>;
   /** The object of that name, of at most size bytes: one byte more is "size". */
   object(wireHash: string, size: number): Promise<Uint8Array>;
   /** Called once an object has turned out to be the one that was asked for (good), or not to be. */
@@ -14,6 +16,7 @@ export interface Source {
 }
 
 const maxManifest = 64 << 10;
+const fetchLimitMs = 10_000;
 const year = 365 * 24 * 3600;
 
 /** Reads at most max bytes of a body, whatever its sender claims about its length. */
@@ -32,23 +35,34 @@ export async function readBounded(body: ReadableStream<Uint8Array> | null, max: 
     }
     chunks.push(value);
   }
-  const first = chunks[0];
-  if (chunks.length === 1 && first) return first;
-  const bytes = new Uint8Array(total);
+  return join(chunks, total);
+}
+
+/** The chunks in one piece, which is the first itself if there is no other, cut to length bytes. */
+export function join(chunks: readonly Uint8Array[], length: number): Uint8Array {
+  const [first] = chunks;
+  if (first && chunks.length === 1 && first.length === length) return first;
+  const bytes = new Uint8Array(length);
   let at = 0;
   for (const chunk of chunks) {
-    bytes.set(chunk, at);
-    at += chunk.length;
+    const part = chunk.subarray(0, length - at);
+    bytes.set(part, at);
+    at += part.length;
   }
   return bytes;
 }
 
+/** What gives a Response for a URL: the network, or a binding. */
+export type Fetch = (url: string, init: { redirect: "manual"; signal: AbortSignal }) => Promise<Response>;
+
 /** A folder of a web server, such as the origin's publish folder. */
 export class URLSource implements Source {
   readonly #base: string;
+  readonly #fetch: Fetch;
 
-  constructor(base: string) {
+  constructor(base: string, fetcher: Fetch = (url, init) => fetch(url, init)) {
     this.#base = base.endsWith("/") ? base : base + "/";
+    this.#fetch = fetcher;
   }
 
   manifest(): Promise<Uint8Array> {
@@ -62,7 +76,7 @@ export class URLSource implements Source {
   async #get(name: string, max: number): Promise<Uint8Array> {
     let response: Response;
     try {
-      response = await fetch(this.#base + name, { redirect: "manual", signal: AbortSignal.timeout(10_000) });
+      response = await this.#fetch(this.#base + name, { redirect: "manual", signal: AbortSignal.timeout(fetchLimitMs) });
     } catch (cause) {
       throw new Refused("unavailable", `${name}: ${String(cause)}`);
     }
@@ -102,29 +116,31 @@ export class BucketSource implements Source {
   }
 }
 
-/** Takes the manifest from KV, which answers faster and later than the rest, and the objects from another source. */
+/** Takes the manifest from KV, which answers faster and later than the rest, and all else from another source. */
 export class KVSource implements Source {
   readonly #kv: KVNamespace;
-  readonly #objects: Source;
+  readonly #source: Source;
 
-  constructor(kv: KVNamespace, objects: Source) {
+  constructor(kv: KVNamespace, source: Source) {
     this.#kv = kv;
-    this.#objects = objects;
+    this.#source = source;
   }
 
   async manifest(): Promise<Uint8Array> {
-    let value: ArrayBuffer | null;
-    try {
-      value = await this.#kv.get("manifest", { type: "arrayBuffer", cacheTtl: 30 });
-    } catch (cause) {
-      throw new Refused("unavailable", `manifest: ${String(cause)}`);
-    }
-    if (value === null) return this.#objects.manifest();
-    return new Uint8Array(value);
+    const copy = await this.#kv.get("manifest", { type: "arrayBuffer", cacheTtl: 30 }).catch(() => null);
+    return copy === null ? this.original() : new Uint8Array(copy);
+  }
+
+  original(): Promise<Uint8Array> {
+    return this.#source.manifest();
   }
 
   object(wireHash: string, size: number): Promise<Uint8Array> {
-    return this.#objects.object(wireHash, size);
+    return this.#source.object(wireHash, size);
+  }
+
+  async verified(wireHash: string, bytes: Uint8Array, good: boolean): Promise<void> {
+    await this.#source.verified?.(wireHash, bytes, good);
   }
 }
 
@@ -132,6 +148,7 @@ export class KVSource implements Source {
 export class CachedSource implements Source {
   readonly #cache: Cache;
   readonly #source: Source;
+  readonly #hits = new Set<string>(); // objects from the cache that nobody has verified yet
 
   constructor(cache: Cache, source: Source) {
     this.#cache = cache;
@@ -143,13 +160,15 @@ export class CachedSource implements Source {
   }
 
   async object(wireHash: string, size: number): Promise<Uint8Array> {
-    const url = this.#url(wireHash);
-    const hit = await this.#cache.match(url).catch(() => undefined);
-    return hit ? readBounded(hit.body, size) : this.#source.object(wireHash, size);
+    const hit = await this.#match(wireHash, size);
+    if (!hit) return this.#source.object(wireHash, size);
+    this.#hits.add(wireHash);
+    return hit;
   }
 
   /** Keeps a good object and forgets a bad one, so that neither a source nor a cache can poison the other. */
   async verified(wireHash: string, bytes: Uint8Array, good: boolean): Promise<void> {
+    if (this.#hits.delete(wireHash) && good) return;
     const url = this.#url(wireHash);
     const headers = { "cache-control": `public, max-age=${String(year)}, immutable` };
     try {
@@ -157,6 +176,15 @@ export class CachedSource implements Source {
       else await this.#cache.delete(url);
     } catch {
       // A cache that fails costs time, not answers.
+    }
+  }
+
+  async #match(wireHash: string, size: number): Promise<Uint8Array | undefined> {
+    try {
+      const hit = await this.#cache.match(this.#url(wireHash));
+      return hit && (await readBounded(hit.body, size));
+    } catch {
+      return undefined;
     }
   }
 

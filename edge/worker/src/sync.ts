@@ -3,9 +3,9 @@
 
 import * as zlib from "node:zlib";
 
-import { Refused } from "./errors.ts";
+import { Refused, type Reason } from "./errors.ts";
 import { abiVersion } from "./frame.ts";
-import { Guest } from "./guest.ts";
+import type { Guest } from "./guest.ts";
 import {
   acceptManifest,
   openManifest,
@@ -32,36 +32,59 @@ export interface SyncSettings {
   list: string;
   verifiers: readonly Verifier[];
   refreshSeconds: number;
+  hostName: string; // of this edge, for discovery (RFC 9462); "" if it has none
 }
+
+/** Where snapshots come from. */
+export interface Sources {
+  main: Source;
+  fallback: Source | undefined; // what a cold worker starts from when main has nothing good
+}
+
+/** What sync counts: how attempts ended, and why they failed. */
+export type Outcome = "loaded" | "renewed" | "unchanged" | "fallback" | Reason;
 
 const zlibChunk = 64 << 10; // workerd counts a whole chunk when it is only part full
 const noFilter = new Uint8Array();
 const coldWaitMs = 5_000; // how long a request waits for the first snapshot
-const coldPollMs = 20;
-const loadLimitMs = 20_000; // after this long a load counts as lost with its request
+const coldPollMs = 10;
+const retryMs = 1_000; // between two attempts while there is no snapshot
+const attemptLimitMs = 20_000; // after this long an attempt counts as lost with its request
+
+// One attempt to get a newer snapshot. Its promise belongs to the request that
+// made it, so that only its result is shared.
+interface Attempt {
+  since: number; // milliseconds
+}
 
 export class Sync {
-  readonly #source: Source;
+  readonly #sources: Sources;
   readonly #settings: SyncSettings;
   readonly #newGuest: () => Guest;
   #current: Generation | undefined;
   #last: Opened | undefined; // the highest serial accepted, also after its guest was dropped
-  #nextCheck = 0; // milliseconds
-  #loadingSince: number | undefined; // milliseconds
+  #nextCheck = 0; // milliseconds, like the next
+  #droppedAt = 0;
+  #attempt: Attempt | undefined;
 
-  /** Counters since the isolate began: loads, renewals, and refusals by reason. */
-  readonly counts: Record<string, number> = {};
+  /** How many attempts ended how, since the isolate began. */
+  readonly counts: Partial<Record<Outcome, number>> = {};
   /** The last failure, or undefined after a success. */
   lastError: Refused | undefined;
 
-  constructor(source: Source, settings: SyncSettings, newGuest: () => Guest) {
-    this.#source = source;
+  constructor(sources: Sources, settings: SyncSettings, newGuest: () => Guest) {
+    this.#sources = sources;
     this.#settings = settings;
     this.#newGuest = newGuest;
   }
 
   get current(): Generation | undefined {
     return this.#current;
+  }
+
+  /** Whether there is a snapshot and it is not yet time to look for a newer one, so that nothing has to be awaited. */
+  fresh(nowMs: number): boolean {
+    return this.#current !== undefined && nowMs < this.#nextCheck;
   }
 
   /**
@@ -72,42 +95,61 @@ export class Sync {
    * promise that does I/O belongs to the request that made it.
    */
   async ready(lifetime: Lifetime, nowMs: number): Promise<Generation | undefined> {
-    if (this.#due(nowMs)) lifetime.waitUntil(this.refresh(nowMs));
-    for (let waited = 0; !this.#current && this.#loadingSince !== undefined && waited < coldWaitMs; waited += coldPollMs) {
-      await new Promise((resolve) => setTimeout(resolve, coldPollMs));
+    const mine = this.#due(nowMs) ? this.refresh(lifetime, nowMs) : undefined;
+    if (mine) lifetime.waitUntil(mine);
+    if (!this.#current && mine) await Promise.race([mine, sleep(coldWaitMs)]);
+    for (let waited = 0; !this.#current && this.#attempt && waited < coldWaitMs; waited += coldPollMs) {
+      await sleep(coldPollMs);
     }
     return this.#current;
   }
 
-  /** Drops a guest that trapped, so that the next request loads anew. */
-  drop(generation: Generation): void {
+  /** Drops a guest that trapped, so that a request to come loads anew: the next, if none has done so within a second. */
+  drop(generation: Generation, nowMs: number): void {
     if (this.#current !== generation) return;
     this.#current = undefined;
-    this.#nextCheck = 0;
+    this.#nextCheck = Math.max(nowMs, this.#droppedAt + retryMs);
+    this.#droppedAt = nowMs;
   }
 
   #due(nowMs: number): boolean {
-    if (this.#loadingSince !== undefined && nowMs - this.#loadingSince < loadLimitMs) return false;
+    if (this.#attempt && nowMs - this.#attempt.since < attemptLimitMs) return false;
     return nowMs >= this.#nextCheck;
   }
 
   /** Looks for a newer snapshot once. Never throws: a failure is counted and the last good snapshot stays. */
-  async refresh(nowMs: number): Promise<void> {
-    this.#loadingSince = nowMs;
+  async refresh(lifetime: Lifetime, nowMs: number): Promise<void> {
+    const attempt: Attempt = { since: nowMs };
+    this.#attempt = attempt;
     try {
-      const done = await this.#advance(nowMs);
-      this.#count(done);
+      this.#count(await this.#advance(this.#sources.main, lifetime, nowMs));
       this.lastError = undefined;
       this.#nextCheck = nowMs + this.#interval();
     } catch (error) {
-      const refused = error instanceof Refused ? error : new Refused("unavailable", String(error));
-      this.#count(refused.reason);
-      this.lastError = refused;
-      console.error(JSON.stringify({ msg: "snapshot refused", reason: refused.reason, error: refused.message }));
-      this.#nextCheck = nowMs + (this.#current ? this.#interval() : 1_000);
+      this.#failed(error);
+      if (!this.#current) await this.#fallBack(lifetime, nowMs);
+      this.#nextCheck = nowMs + (this.#current ? this.#interval() : retryMs);
     } finally {
-      this.#loadingSince = undefined;
+      if (this.#attempt === attempt) this.#attempt = undefined;
     }
+  }
+
+  // Starts from the fallback, under the same rules as from anywhere else.
+  async #fallBack(lifetime: Lifetime, nowMs: number): Promise<void> {
+    if (!this.#sources.fallback) return;
+    try {
+      await this.#advance(this.#sources.fallback, lifetime, nowMs);
+      this.#count("fallback");
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  #failed(error: unknown): void {
+    const refused = error instanceof Refused ? error : new Refused("unavailable", String(error));
+    this.#count(refused.reason);
+    this.lastError = refused;
+    console.error(JSON.stringify({ msg: "snapshot refused", reason: refused.reason, error: refused.message }));
   }
 
   // Spread over a tenth, so that isolates do not ask all at once.
@@ -115,25 +157,28 @@ export class Sync {
     return this.#settings.refreshSeconds * 1000 * (0.9 + 0.1 * Math.random());
   }
 
-  #count(what: string): void {
+  #count(what: Outcome): void {
     this.counts[what] = (this.counts[what] ?? 0) + 1;
   }
 
-  async #advance(nowMs: number): Promise<"loaded" | "renewed" | "unchanged"> {
-    const opened = await openManifest(await this.#source.manifest(), this.#settings.verifiers);
-    acceptManifest(opened, this.#last, this.#settings.list, abiVersion, Math.floor(nowMs / 1000));
+  async #advance(source: Source, lifetime: Lifetime, nowMs: number): Promise<"loaded" | "renewed" | "unchanged"> {
+    const now = Math.floor(nowMs / 1000);
+    const opened = await this.#manifest(source, now);
+    const { manifest } = opened;
     const current = this.#current;
     if (current?.text === opened.text) return "unchanged";
-    if (current && sameObjects(current.manifest, opened.manifest)) {
-      current.guest.renew(opened.manifest);
+    if (current && sameObjects(current.manifest, manifest)) {
+      current.guest.renew(manifest, this.#settings.hostName);
       this.#use({ ...current, ...opened });
       return "renewed";
     }
-    const { manifest } = opened;
-    const base = await this.#object(manifest, "base");
-    const filter = manifest.objects.some((o) => o.role === "filter") ? await this.#object(manifest, "filter") : noFilter;
+    const [base, filter] = await Promise.all([
+      fetchObject(source, lifetime, manifest, "base"),
+      fetchObject(source, lifetime, manifest, "filter"),
+    ]);
+    this.#accept(opened, now); // another attempt may have been faster and gone further
     const guest = this.#newGuest();
-    guest.load(base, filter, manifest);
+    guest.load(base, filter, manifest, this.#settings.hostName);
     this.#use({ ...opened, guest, filter });
     return "loaded";
   }
@@ -143,22 +188,59 @@ export class Sync {
     this.#last = generation;
   }
 
-  async #object(manifest: Manifest, role: ManifestObject["role"]): Promise<Uint8Array> {
-    const object = pickCoding(manifest.objects.filter((o) => o.role === role));
-    const wire = await this.#source.object(object.wireHash, object.wireSize);
-    const good = wire.length === object.wireSize && (await sha256(wire)) === object.wireHash;
-    await this.#source.verified?.(object.wireHash, wire, good);
-    if (wire.length !== object.wireSize) {
-      throw new Refused("size", `${role} has ${String(wire.length)} bytes, the manifest says ${String(object.wireSize)}`);
+  // A copy that is overdue, or may not be used at all, may just be late: then
+  // the original decides. If that cannot be had, a good copy will do.
+  async #manifest(source: Source, now: number): Promise<Opened> {
+    if (!source.original) return this.#open(await source.manifest(), now);
+    let copy: Opened | undefined;
+    try {
+      copy = await this.#open(await source.manifest(), now);
+      if (now <= copy.manifest.next) return copy;
+    } catch {
+      // The original says what is wrong.
     }
-    if (!good) throw new Refused("hash", `${role} is not the object ${object.wireHash}`);
-    const plain = await decompress(wire, object);
-    if (plain.length !== object.size) {
-      throw new Refused("size", `${role} decompresses to ${String(plain.length)} bytes, the manifest says ${String(object.size)}`);
+    try {
+      return await this.#open(await source.original(), now);
+    } catch (error) {
+      if (copy && error instanceof Refused && error.reason === "unavailable") return copy;
+      throw error;
     }
-    if ((await sha256(plain)) !== object.hash) throw new Refused("hash", `${role} decompresses to something else`);
-    return plain;
   }
+
+  async #open(signed: Uint8Array, now: number): Promise<Opened> {
+    const opened = await openManifest(signed, this.#settings.verifiers);
+    this.#accept(opened, now);
+    return opened;
+  }
+
+  #accept(opened: Opened, now: number): void {
+    acceptManifest(opened, this.#last, this.#settings.list, abiVersion, now);
+  }
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+// Returns the plain bytes of an object, or none if the manifest has no object in that role.
+async function fetchObject(source: Source, lifetime: Lifetime, manifest: Manifest, role: ManifestObject["role"]): Promise<Uint8Array> {
+  const objects = manifest.objects.filter((o) => o.role === role);
+  if (objects.length === 0) return noFilter;
+  const object = pickCoding(objects);
+  const wire = await source.object(object.wireHash, object.wireSize);
+  const good = wire.length === object.wireSize && (await sha256(wire)) === object.wireHash;
+  const told = source.verified?.(object.wireHash, wire, good);
+  if (told) lifetime.waitUntil(told);
+  if (wire.length !== object.wireSize) {
+    throw new Refused("size", `${role} has ${String(wire.length)} bytes, the manifest says ${String(object.wireSize)}`);
+  }
+  if (!good) throw new Refused("hash", `${role} is not the object ${object.wireHash}`);
+  const plain = await decompress(wire, object);
+  if (plain.length !== object.size) {
+    throw new Refused("size", `${role} decompresses to ${String(plain.length)} bytes, the manifest says ${String(object.size)}`);
+  }
+  if ((await sha256(plain)) !== object.hash) throw new Refused("hash", `${role} decompresses to something else`);
+  return plain;
 }
 
 // zstd where the runtime has it, gzip else.
@@ -169,8 +251,8 @@ function pickCoding(objects: readonly ManifestObject[]): ManifestObject {
   return object;
 }
 
-// Decompresses to little more than the manifest says, so that a bomb ends early.
-async function decompress(wire: Uint8Array, object: ManifestObject): Promise<Uint8Array> {
+/** Decompresses to little more than the manifest says, so that a bomb ends early. */
+export async function decompress(wire: Uint8Array, object: Pick<ManifestObject, "role" | "coding" | "size">): Promise<Uint8Array> {
   try {
     if (object.coding === "zstd" && zlib.zstdDecompressSync) {
       return zlib.zstdDecompressSync(wire, { maxOutputLength: object.size + zlibChunk });

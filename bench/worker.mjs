@@ -1,0 +1,392 @@
+// Measures the worker on workerd and on Deno: size of the upload, start, CPU of
+// a cold start, memory over swaps, and throughput beside a handler that returns
+// a constant, in the same run.
+//
+//   node bench/worker.mjs                 everything, about three minutes
+//   node bench/worker.mjs --only load     one section: size, start, cold, swaps, load
+//
+// Everything listens on loopback, and only what this has started is stopped.
+// CPU is that of all threads of a process, as the scheduler counts it, so that
+// a busy machine spoils it less than time. What is absent (wrk, xz, zstd, the
+// public data) is skipped with a line that says so.
+
+import { execFileSync, spawn } from "node:child_process";
+import { createHash, generateKeyPairSync, sign } from "node:crypto";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { connect, createServer as createSocket } from "node:net";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+
+import { configOf, workerd } from "../edge/worker/capnp.mjs";
+
+const { values: flags } = parseArgs({ options: { only: { type: "string" }, rounds: { type: "string", default: "3" } } });
+
+const root = resolve(import.meta.dirname, "..");
+const bundle = join(root, "dist/worker");
+const deno = join(root, "edge/worker/node_modules/@deno/linux-x64-glibc/deno");
+const data = process.env.UCEDGE_DATA ?? join(root, "../shared/data");
+const dir = mkdtempSync(join(tmpdir(), "ucedge-bench-"));
+const list = "bl.example";
+const limitMs = 5 * 60_000;
+
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
+const ms = (ns) => ns / 1e6;
+const say = (name, value, unit, aim = "") => console.log(`${name.padEnd(58)} ${value.toFixed(1).padStart(9)} ${unit.padEnd(6)} ${aim}`);
+const skip = (what) => console.log(`skipped: ${what}`);
+
+// --- the store: signs its own manifests, so that a swap costs no build ---
+
+const { publicKey, privateKey } = generateKeyPairSync("ed25519");
+const raw = Buffer.concat([Buffer.of(1), publicKey.export({ format: "der", type: "spki" }).subarray(-32)]);
+const keyHash = createHash("sha256").update(list + "\n").update(raw).digest().subarray(0, 4);
+const verifier = `${list}+${keyHash.toString("hex")}+${raw.toString("base64")}`;
+
+function signed(text) {
+  const signature = Buffer.concat([keyHash, sign(null, Buffer.from(text), privateKey)]);
+  return `${text}\n— ${list} ${signature.toString("base64")}\n`;
+}
+
+let serial = Math.floor(Date.now() / 1000);
+
+/** Publishes the objects of a corpus under the next serial, in a folder of the store. */
+function publish(folder, corpus) {
+  const text = corpus.manifest.replace(/^serial .*$/m, `serial ${++serial}`);
+  store.set(`/${folder}/manifest`, Buffer.from(signed(text)));
+  for (const [name, bytes] of corpus.objects) store.set(`/${folder}/objects/${name}`, bytes);
+}
+
+const store = new Map();
+const origin = createServer((request, response) => {
+  const bytes = store.get(request.url);
+  response.writeHead(bytes ? 200 : 404, { "content-length": bytes?.length ?? 0 }).end(bytes);
+});
+await new Promise((done) => origin.listen(0, "127.0.0.1", done));
+const originURL = `http://127.0.0.1:${origin.address().port}`;
+
+// --- corpora: the public zones, and two million addresses ---
+
+function build(name, zones) {
+  const key = join(dir, `${list}.key`);
+  const ucedge = join(root, "bin/ucedge");
+  const options = { stdio: ["ignore", "ignore", "ignore"] };
+  if (!existsSync(key)) execFileSync(ucedge, ["keygen", list, "--dir", dir], options);
+  const out = join(dir, name);
+  const args = ["snapshot", "build", ...zones, "--key", key, "--out", out, "--every", "24h", "--override", "share,protected"];
+  execFileSync(ucedge, args, options);
+  const note = readFileSync(join(out, "manifest"), "utf8");
+  const objects = readdirSync(join(out, "objects")).map((n) => [n, readFileSync(join(out, "objects", n))]);
+  return { manifest: note.slice(0, note.indexOf("\n\n") + 1), objects };
+}
+
+function unpacked(tool, file) {
+  const path = join(data, file);
+  if (!existsSync(path)) throw new Error(`${path} is not there`);
+  return execFileSync(tool, ["-dcq", path], { maxBuffer: 1 << 30 });
+}
+
+function realZones() {
+  const files = ["dnsbl-1.uceprotect.net.xz", "dnsbl-2.uceprotect.net.xz", "level3-prefixes.txt.xz"];
+  const zones = files.flatMap((file, i) => {
+    const path = join(dir, `dnsbl-${i + 1}.${list}`);
+    writeFileSync(path, unpacked("xz", `uceprotect-2026-07/${file}`));
+    return [`--l${i + 1}`, path];
+  });
+  return build("real", zones);
+}
+
+// Every address but each skip-th, so that two corpora differ.
+function many(name, skipEvery) {
+  const words = unpacked("zstd", "addresses/real-2.09M.u32.zst");
+  const lines = [":127.0.0.2:listed"];
+  for (let at = 0, i = 1; at < words.length; at += 4, i++) {
+    if (i % skipEvery === 0) continue;
+    lines.push(`${words[at + 3]}.${words[at + 2]}.${words[at + 1]}.${words[at]}`);
+  }
+  const path = join(dir, `${name}.txt`);
+  writeFileSync(path, lines.join("\n") + "\n");
+  return build(name, ["--l1", `dnsbl-1.${list}=${path}`]);
+}
+
+// --- processes ---
+
+const started = new Set();
+
+function start(command, args, options = {}) {
+  const child = spawn(command, args, { stdio: ["ignore", "ignore", "pipe"], ...options });
+  child.said = "";
+  child.stderr.on("data", (text) => (child.said += text));
+  started.add(child);
+  child.on("exit", () => started.delete(child));
+  return child;
+}
+
+async function stop(child) {
+  const ended = new Promise((done) => child.on("exit", done));
+  child.kill("SIGKILL"); // nothing to save, and it must not spoil what comes next
+  await ended;
+}
+
+async function listening(port, child) {
+  for (let waited = 0; waited < 20_000; waited += 5) {
+    const open = await new Promise((done) => {
+      const socket = connect(port, "127.0.0.1", () => (socket.destroy(), done(true)));
+      socket.on("error", () => done(false));
+    });
+    if (open) return;
+    if (child.exitCode !== null) break;
+    await sleep(5);
+  }
+  throw new Error(`port ${port} does not open: ${child.said}`);
+}
+
+async function freePort() {
+  const socket = createSocket();
+  await new Promise((done) => socket.listen(0, "127.0.0.1", done));
+  const { port } = socket.address();
+  await new Promise((done) => socket.close(done));
+  return port;
+}
+
+/** CPU of all threads of a process so far, nanoseconds. */
+function cpu({ pid }) {
+  let total = 0;
+  for (const task of readdirSync(`/proc/${pid}/task`)) {
+    try {
+      total += Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, "utf8").split(" ")[0]);
+    } catch {
+      // A thread that has ended.
+    }
+  }
+  return total;
+}
+
+/** Waits until a process has used no CPU to speak of for 200 ms. */
+async function idle(child) {
+  for (let last = cpu(child), quiet = 0, n = 0; quiet < 2 && n < 100; n++) {
+    await sleep(100);
+    const now = cpu(child);
+    quiet = now - last < 300_000 ? quiet + 1 : 0;
+    last = now;
+  }
+}
+
+/** Resident memory of a process, MB. */
+function resident({ pid }) {
+  return Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]) / 1024;
+}
+
+const constantDir = join(dir, "constant");
+mkdirSync(constantDir);
+writeFileSync(join(constantDir, "index.js"), `export default {
+  fetch() {
+    return new Response(body, { headers: { "content-type": "application/dns-message", "cache-control": "max-age=60" } });
+  },
+};
+const body = new Uint8Array(62);
+`);
+const denoConstant = join(dir, "constant.ts");
+writeFileSync(denoConstant, `const body = new Uint8Array(62);
+Deno.serve({ hostname: "127.0.0.1", port: Number(Deno.env.get("PORT")) }, () =>
+  new Response(body, { headers: { "content-type": "application/dns-message", "cache-control": "max-age=60" } }));
+`);
+
+async function startWorkerd(folder, bindings = {}) {
+  const port = await freePort();
+  const path = join(folder, `config-${port}.capnp`);
+  writeFileSync(path, configOf(folder, port, bindings));
+  const child = start(workerd, ["serve", path]);
+  try {
+    await listening(port, child);
+  } finally {
+    rmSync(path);
+  }
+  return { child, url: `http://127.0.0.1:${port}` };
+}
+
+const startEdge = (corpus, refresh = "30") =>
+  startWorkerd(bundle, { LIST: list, VERIFIERS: verifier, SNAPSHOT_URL: `${originURL}/${corpus}`, REFRESH_SECONDS: refresh });
+
+async function startDeno(script, env = {}) {
+  const port = await freePort();
+  const args = ["run", "--no-remote", "--no-npm", "--allow-net=127.0.0.1", "--allow-read", "--allow-env", script];
+  const child = start(deno, args, { cwd: join(root, "edge/worker"), env: { ...process.env, PORT: String(port), ...env } });
+  await listening(port, child);
+  return { child, url: `http://127.0.0.1:${port}` };
+}
+
+// --- what is asked ---
+
+/** A GET of RFC 8484 for the A records of a name. */
+function question(name) {
+  const labels = name.split(".").flatMap((l) => [l.length, ...Buffer.from(l)]);
+  const message = Buffer.from([0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, ...labels, 0, 0, 1, 0, 1]);
+  return `/dns-query?dns=${message.toString("base64url")}`;
+}
+
+const query = question(`2.0.0.127.dnsbl-1.${list}`);
+
+async function ask(url) {
+  const response = await fetch(url + query);
+  const answer = Buffer.from(await response.arrayBuffer());
+  if (response.status !== 200 || (answer[3] & 15) !== 0) throw new Error(`status ${response.status}, rcode ${answer[3] & 15}`);
+}
+
+// --- sections ---
+
+function size() {
+  const total = readFileSync(join(root, "dist/worker.txt"), "utf8").match(/Total Upload: ([\d.]+) KiB \/ gzip: ([\d.]+) KiB/);
+  say("upload", Number(total[1]), "KiB");
+  say("upload, gzip", Number(total[2]), "KiB", "below 1536");
+}
+
+// What a start costs beyond that of the constant handler: compiling the guest,
+// the modules, and all that runs in global scope.
+async function starts() {
+  const used = { edge: [], constant: [] };
+  for (let i = 0; i < 10; i++) {
+    for (const name of ["edge", "constant"]) {
+      const { child } = name === "edge" ? await startEdge("none") : await startWorkerd(constantDir);
+      await idle(child);
+      used[name].push(ms(cpu(child)));
+      await stop(child);
+    }
+  }
+  say("CPU of a start, workerd with the constant handler", median(used.constant), "ms");
+  say("CPU of a start, workerd with ucedge", median(used.edge), "ms");
+  say("CPU of a start, what ucedge adds", median(used.edge) - median(used.constant), "ms", "below 100");
+}
+
+async function cold(name, corpus, times) {
+  publish("cold", corpus);
+  const answered = [];
+  const settled = [];
+  const wall = [];
+  for (let i = 0; i < times; i++) {
+    const { child, url } = await startEdge("cold");
+    await idle(child);
+    const before = cpu(child);
+    const began = performance.now();
+    await ask(url);
+    wall.push(performance.now() - began);
+    answered.push(ms(cpu(child) - before));
+    await idle(child);
+    settled.push(ms(cpu(child) - before));
+    await stop(child);
+  }
+  say(`${name}: CPU of a cold start to the first answer`, median(answered), "ms", name.startsWith("real") ? "at most 10" : "");
+  say(`${name}: CPU until idle again`, median(settled), "ms");
+  say(`${name}: time to the first answer`, median(wall), "ms");
+}
+
+async function swaps(corpora, count) {
+  publish("swaps", corpora[0]);
+  const { child, url } = await startEdge("swaps", "1");
+  const empty = resident(child);
+  await ask(url);
+  await idle(child);
+  const once = resident(child);
+  let most = once;
+  for (let i = 1; i <= count; i++) {
+    publish("swaps", corpora[i % 2]);
+    for (let waited = 0; ; waited += 50) {
+      const status = await (await fetch(`${url}/v1/status`)).json();
+      most = Math.max(most, resident(child));
+      if (status.serial === serial) break;
+      if (waited > 10_000) throw new Error(`serial ${serial} did not come: ${child.said}`);
+      await sleep(50);
+    }
+  }
+  const last = resident(child);
+  await stop(child);
+  say("2.09 M: resident before the first snapshot", empty, "MB");
+  say("2.09 M: resident with one snapshot", once, "MB");
+  say(`2.09 M: resident after ${count} swaps`, last, "MB");
+  say(`2.09 M: what snapshots add, after ${count} swaps`, last - empty, "MB", "below 128");
+  say("2.09 M: what snapshots add, at most", most - empty, "MB", "below 128");
+}
+
+function wrk(url, seconds) {
+  const out = execFileSync("wrk", ["-t1", "-c20", `-d${seconds}s`, url + query], { encoding: "utf8" });
+  if (/Non-2xx|Socket errors/.test(out)) throw new Error(out);
+  return { rate: Number(/Requests\/sec:\s+([\d.]+)/.exec(out)[1]), requests: Number(/(\d+) requests in/.exec(out)[1]) };
+}
+
+async function load(runtime, edge, constant) {
+  await ask(edge.url);
+  const rates = { edge: [], constant: [] };
+  const costs = { edge: [], constant: [] };
+  const servers = { edge, constant };
+  for (const { url } of Object.values(servers)) wrk(url, 8); // V8 optimizes what has run often
+  for (let round = 0; round < Number(flags.rounds); round++) {
+    for (const [name, { child, url }] of Object.entries(servers)) {
+      const before = cpu(child);
+      const { rate, requests } = wrk(url, 3);
+      rates[name].push(rate);
+      costs[name].push((cpu(child) - before) / requests / 1000);
+    }
+  }
+  await Promise.all([stop(edge.child), stop(constant.child)]);
+  const ratio = (values, over) => 100 * median(values.map((v, i) => v / over[i]));
+  say(`${runtime}: constant handler`, median(rates.constant), "req/s");
+  say(`${runtime}: ucedge`, median(rates.edge), "req/s");
+  say(`${runtime}: ucedge of the constant handler`, ratio(rates.edge, rates.constant), "%", "at least 70");
+  say(`${runtime}: CPU a request, constant handler`, median(costs.constant), "µs");
+  say(`${runtime}: CPU a request, ucedge`, median(costs.edge), "µs");
+  say(`${runtime}: CPU a request, constant handler of ucedge`, ratio(costs.constant, costs.edge), "%", "at least 70");
+}
+
+async function loads(real) {
+  publish("load", real);
+  await load("workerd", await startEdge("load"), await startWorkerd(constantDir));
+  const env = { LIST: list, VERIFIERS: verifier, SNAPSHOT_URL: `${originURL}/load` };
+  await load("Deno", await startDeno("deno.ts", env), await startDeno(denoConstant));
+}
+
+// --- the run ---
+
+const wanted = (section) => flags.only === undefined || flags.only === section;
+
+function have(what, make) {
+  try {
+    return make();
+  } catch (error) {
+    skip(`${what}: ${error.message}`);
+    return undefined;
+  }
+}
+
+async function run() {
+  console.log(`load averages before: ${readFileSync("/proc/loadavg", "utf8").split(" ").slice(0, 3).join(" ")}`);
+  if (wanted("size")) size();
+  if (wanted("start")) await starts();
+  const real = have("the real three zones", realZones);
+  if (real && wanted("cold")) await cold("real three zones", real, 20);
+  if (real && wanted("load")) await (have("load", () => execFileSync("which", ["wrk"])) && loads(real));
+  if (!wanted("cold") && !wanted("swaps")) return;
+  const two = have("2.09 M addresses", () => [many("many", Infinity), many("fewer", 50)]);
+  if (two && wanted("cold")) await cold("2.09 M addresses", two[0], 5);
+  if (two && wanted("swaps")) await swaps(two, 20);
+}
+
+const timer = setTimeout(() => {
+  console.error(`worker.mjs: stopped after ${limitMs / 60_000} minutes`);
+  process.exitCode = 1;
+  end();
+}, limitMs);
+
+function end() {
+  clearTimeout(timer);
+  for (const child of started) child.kill("SIGKILL");
+  origin.close();
+  origin.closeAllConnections();
+  rmSync(dir, { recursive: true, force: true });
+}
+
+try {
+  await run();
+} finally {
+  end();
+}
