@@ -79,6 +79,10 @@ fuzz-short:
 vuln:
 	$(GO) run $(GOVULNCHECK) ./...
 
+#: make e2e        200 deaths of an origin at random instants, with an edge that follows
+e2e: $(GUEST)
+	UCEDGE_CRASH_ROUNDS=200 $(GO) test -count=1 -timeout 30m -run TestCrash -v ./cmd/ucedge
+
 #: make compare    ucedge against rbldnsd on the same zone files
 compare:
 	$(GO) run ./bench/compare
@@ -86,6 +90,7 @@ compare:
 #: make bench      sizes, times and throughput, as data and as a table
 bench: build
 	$(GO) run ./bench/suite
+	$(GO) run ./bench/origin
 
 #: make worker     the CDN edge: types, lint, and its tests inside workerd
 worker: $(MODULES) $(GUEST)
