@@ -213,7 +213,8 @@ func (o *Origin) Build(ctx context.Context) (publish.Result, error) {
 	if o.Published != nil {
 		o.Published(result)
 	}
-	if err := o.record(ctx); err != nil {
+	// Told to stop now, it writes down all the same what is published.
+	if err := o.record(context.WithoutCancel(ctx)); err != nil {
 		return result, fmt.Errorf("published, but not recorded: %w", err)
 	}
 	times.Record = time.Since(start) - times.Decide - times.Publish
