@@ -7,11 +7,12 @@
 
 GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+GOTESTSUM   := gotest.tools/gotestsum@v1.13.0
 GUEST       := wasm/dist/guest.wasm
 BINARY      := bin/ucedge
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
-GUEST_SRC   := $(shell find core snapshot wasm -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod
+GUEST_SRC   := $(shell find core snapshot wasm -name '*.go' -not -name '*_test.go' 2>/dev/null) wasm/guest/default.pgo go.mod
 FUZZTIME    ?= 30s
 
 WORKER      := edge/worker
@@ -20,7 +21,7 @@ BUNDLE      := dist/worker/index.js
 BUNDLE_SRC  := $(shell find $(WORKER)/src -name '*.ts') edge/web/index.html wrangler.toml
 WRANGLER    := WRANGLER_SEND_METRICS=false CLOUDFLARE_CF_FETCH_ENABLED=false CI=true node $(WORKER)/node_modules/wrangler/bin/wrangler.js
 
-.PHONY: all help run build guest test check unit race fuzz compare bench e2e clean \
+.PHONY: all help run build guest test check unit race fuzz fuzz-short vuln compare bench e2e clean \
 	worker worker-bundle worker-dev worker-dry-run bench-worker
 
 all: build
@@ -42,8 +43,14 @@ guest: $(GUEST)
 $(GUEST): $(GUEST_SRC)
 	GOOS=wasip1 GOARCH=wasm $(GO) build -buildmode=c-shared -trimpath -ldflags='-s -w' -o $@ ./wasm/guest
 
-#: make test       everything CI runs: format, vet, staticcheck, tests, race, short fuzz
-test: check worker unit race
+#: make profile    measure again what the guest's compiler should inline (needs UCEDGE_DATA)
+.PHONY: profile
+profile:
+	$(GO) test -c -trimpath -o /tmp/edge.test ./edge
+	cd edge && /tmp/edge.test -test.run xxx -test.bench '(Answer|Exchange)/native' -test.cpuprofile ../wasm/guest/default.pgo
+
+#: make test       everything CI runs; the last lines count the tests
+test: check worker fuzz-short race unit
 
 check: $(GUEST)
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
@@ -51,16 +58,30 @@ check: $(GUEST)
 	GOOS=wasip1 GOARCH=wasm $(GO) vet ./wasm/guest
 	$(GO) run $(STATICCHECK) ./...
 
+#: make unit       the Go tests, the suite against workerd and Deno among them
 unit: $(GUEST) $(BUNDLE)
-	$(GO) test ./...
+	$(GO) run $(GOTESTSUM) --format pkgname -- ./...
 
-#: make race       the tests of everything that runs at once, under the race detector
+#: make race       what runs at once, under the race detector
 race: $(GUEST)
-	$(GO) test -race -short ./edge/... ./origin/... ./cmd/...
+	$(GO) test -race -short ./edge ./origin ./origin/api ./origin/ledger ./origin/publish ./origin/routes ./origin/state
 
 #: make fuzz       every fuzz target for FUZZTIME each (default 30s)
 fuzz:
 	FUZZTIME=$(FUZZTIME) bench/fuzz.sh
+
+# The decoders that read what others send.
+fuzz-short:
+	FUZZTIME=$(FUZZTIME) bench/fuzz.sh core:FuzzQuery core:FuzzExchange snapshot:FuzzOpenLookup snapshot:FuzzPoints \
+		snapshot/manifest:FuzzParse origin/zonefile:FuzzLine
+
+#: make vuln       known vulnerabilities in what we depend on; asks the vulnerability database
+vuln:
+	$(GO) run $(GOVULNCHECK) ./...
+
+#: make e2e        200 deaths of an origin at random instants, with an edge that follows
+e2e: $(GUEST)
+	UCEDGE_CRASH_ROUNDS=200 $(GO) test -count=1 -timeout 30m -run TestCrash -v ./cmd/ucedge
 
 #: make compare    ucedge against rbldnsd on the same zone files
 compare:
@@ -69,6 +90,7 @@ compare:
 #: make bench      sizes, times and throughput, as data and as a table
 bench: build
 	$(GO) run ./bench/suite
+	$(GO) run ./bench/origin
 
 #: make worker     the CDN edge: types, lint, and its tests inside workerd
 worker: $(MODULES) $(GUEST)

@@ -1,16 +1,24 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of the module for FUZZTIME each, one after another, and
-# names each as it starts. A crasher ends the run; go test has then written it
-# to the package's testdata/fuzz, where it stays as a test.
+# Runs fuzz targets for FUZZTIME each, one after another, and names each as it
+# starts: those given as PACKAGE:TARGET, or every one of the module. A crasher
+# ends the run; go test has then written it to the package's testdata/fuzz,
+# where it stays as a test.
+#
+#   FUZZTIME=30s bench/fuzz.sh core:FuzzQuery snapshot/manifest:FuzzParse
 set -euo pipefail
 cd "$(dirname "$0")/.."
 time=${FUZZTIME:-30s}
-count=0
-while IFS=: read -r file target; do
-	package=./$(dirname "$file")
-	echo "fuzz $package $target for $time"
-	go test "$package" -run '^$' -fuzz "^$target\$" -fuzztime "$time"
-	count=$((count + 1))
-done < <(grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sed -E 's#^\./##; s#:[0-9]+:func #:#')
-[ "$count" -gt 0 ] || { echo "no fuzz target found" >&2; exit 1; }
-echo "fuzzed $count targets for $time each"
+
+all() {
+	grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . |
+		sed -E 's#^\./(.*)/[^/]+_test\.go:[0-9]+:func (Fuzz.*)#\1:\2#' | sort
+}
+
+targets=("$@")
+[ $# -gt 0 ] || mapfile -t targets < <(all)
+[ ${#targets[@]} -gt 0 ] || { echo "no fuzz target found" >&2; exit 1; }
+for target in "${targets[@]}"; do
+	echo "fuzz $target for $time"
+	go test "./${target%%:*}" -run '^$' -fuzz "^${target##*:}\$" -fuzztime "$time" -fuzzminimizetime 50x
+done
+echo "fuzzed ${#targets[@]} targets for $time each"

@@ -40,7 +40,7 @@ const errorSeconds = 1
 // Now is in seconds since the Unix epoch; gate is what the host decided about
 // the client.
 func (c *Core) AppendAnswer(dst, msg []byte, now int64, gate Gate) []byte {
-	var a answer
+	a := noAnswer
 	read := a.query.parse(msg)
 	if read == noQuery {
 		return dst
@@ -66,6 +66,15 @@ type answer struct {
 	auth    uint16 // records in the authority section
 }
 
+// Zero values to copy, where a large variable begins on a hot path. The runtime
+// of a guest (wazero) clears memory by copying it on to itself, one byte, then
+// two, then four: many calls, where a copy is one.
+var (
+	noAnswer  answer
+	noOwner   owner
+	noVerdict verdict
+)
+
 // append appends the answer to a's query, and returns for how many seconds a
 // cache may keep it.
 func (a *answer) append(dst []byte, c *Core, read parsing, now int64, gate Gate) ([]byte, uint32) {
@@ -78,21 +87,16 @@ func (a *answer) append(dst []byte, c *Core, read parsing, now int64, gate Gate)
 	return a.buf, c.lifetime(a.seconds, now)
 }
 
-// begin writes room for the header, and the question if there is one.
+// begin writes the header and the question as they came, or a header alone if
+// there is no question to repeat. End sets the header right.
 func (a *answer) begin(read parsing) {
-	a.buf = append(a.buf, "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
-	if a.echoes(read) {
-		q := &a.query
-		a.buf = append(a.buf, q.name...)
-		a.buf = append(a.buf, byte(q.qtype>>8), byte(q.qtype), byte(q.class>>8), byte(q.class))
-		a.buf[a.start+5] = 1
-	} else {
-		a.query.name = nil
+	if q := &a.query; read == parsed && len(q.name) > 0 {
+		a.buf = append(a.buf, q.head...)
+		return
 	}
+	a.query.name = nil
+	a.buf = append(a.buf, "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
 }
-
-// echoes reports whether the answer repeats the question.
-func (a *answer) echoes(read parsing) bool { return read == parsed && len(a.query.name) > 0 }
 
 // resolve decides what the answer is and writes its records. The order of the
 // rules is the order in which they win.
@@ -149,11 +153,11 @@ func (a *answer) fromSnapshot() {
 
 // fromZone answers a question about a name in the zone.
 func (a *answer) fromZone(z *zone) {
-	o := z.owner(&a.query)
-	if o.apex {
+	o := noOwner
+	if z.owner(&o, &a.query); o.apex {
 		a.apex(z)
 	} else {
-		var v verdict
+		v := noVerdict
 		a.core.judge(&v, z, &o, a.now)
 		if !v.exists {
 			a.rcode = rcodeName
@@ -170,18 +174,27 @@ func (a *answer) fromZone(z *zone) {
 func (a *answer) apex(z *zone) {
 	switch a.query.qtype {
 	case typeSOA, typeANY:
-		a.seconds = z.SOATTL
-		a.soa(z, z.SOATTL)
+		a.seconds = z.soa.ttl
+		a.apexRecord(z, &z.soa)
 		a.answers++
 	case typeNS:
 		a.seconds = z.NSTTL
 		for i := range z.ns {
-			a.record(z, typeNS, z.NSTTL)
-			at := len(a.buf)
-			a.tail(z, &z.ns[i])
-			a.setLength(at)
+			a.apexRecord(z, &z.ns[i])
 			a.answers++
 		}
+	}
+}
+
+// apexRecord writes a record of the zone's apex. The zone's suffix stands at
+// the end of the question's name.
+func (a *answer) apexRecord(z *zone, r *record) {
+	suffix := headerBytes + len(a.query.name) - len(z.suffix)
+	at := len(a.buf)
+	a.buf = append(a.buf, r.wire...)
+	made := a.buf[at:]
+	for _, p := range r.pointers {
+		binary.BigEndian.PutUint16(made[p.at:], 0xc000|uint16(suffix+p.to))
 	}
 }
 
@@ -214,34 +227,16 @@ func (a *answer) listed(v *verdict, address netip.Addr) {
 // negative writes the SOA that says how long to remember that there is
 // nothing (RFC 2308 3).
 func (a *answer) negative(z *zone) {
-	ttl := min(z.SOATTL, z.Minimum)
-	a.seconds = ttl
-	a.soa(z, ttl)
+	a.seconds = z.negative.ttl
+	a.apexRecord(z, &z.negative)
 	a.auth++
 }
 
 // owned writes the head of a record of the question's name, up to its data
 // length.
 func (a *answer) owned(rtype uint16, ttl uint32) {
-	a.head(headerBytes, rtype, ttl)
-}
-
-// record writes the head of a record of the zone's apex, with room for its data
-// length.
-func (a *answer) record(z *zone, rtype uint16, ttl uint32) {
-	a.head(a.apexOffset(z), rtype, ttl)
-	a.buf = append(a.buf, 0, 0)
-}
-
-func (a *answer) head(owner int, rtype uint16, ttl uint32) {
-	a.buf = append(a.buf, 0xc0|byte(owner>>8), byte(owner), byte(rtype>>8), byte(rtype), 0, classIN)
-	a.buf = binary.BigEndian.AppendUint32(a.buf, ttl)
-}
-
-// apexOffset is where the zone's suffix stands in the message: the end of the
-// question's name.
-func (a *answer) apexOffset(z *zone) int {
-	return headerBytes + len(a.query.name) - len(z.suffix)
+	a.buf = append(a.buf, 0xc0, headerBytes, byte(rtype>>8), byte(rtype), 0, classIN,
+		byte(ttl>>24), byte(ttl>>16), byte(ttl>>8), byte(ttl))
 }
 
 // setLength sets the data length of the record whose data began at at.
@@ -249,35 +244,11 @@ func (a *answer) setLength(at int) {
 	binary.BigEndian.PutUint16(a.buf[at-2:], uint16(len(a.buf)-at))
 }
 
-// tail writes a name of the zone's settings, its common part as a pointer to
-// the suffix in the question.
-func (a *answer) tail(z *zone, t *tail) {
-	a.buf = append(a.buf, t.head...)
-	if t.offset >= 0 {
-		target := a.apexOffset(z) + t.offset
-		a.buf = append(a.buf, 0xc0|byte(target>>8), byte(target))
-	}
-}
-
-// soa writes the SOA record of the zone (RFC 1035 3.3.13).
-func (a *answer) soa(z *zone, ttl uint32) {
-	a.record(z, typeSOA, ttl)
-	at := len(a.buf)
-	a.tail(z, &z.mname)
-	a.tail(z, &z.rname)
-	a.buf = binary.BigEndian.AppendUint32(a.buf, uint32(a.core.manifest.Serial))
-	a.buf = binary.BigEndian.AppendUint32(a.buf, z.Refresh)
-	a.buf = binary.BigEndian.AppendUint32(a.buf, z.Retry)
-	a.buf = binary.BigEndian.AppendUint32(a.buf, z.Expire)
-	a.buf = binary.BigEndian.AppendUint32(a.buf, z.Minimum)
-	a.setLength(at)
-}
-
 // end writes the OPT record if the query had one, and the header.
 func (a *answer) end() {
 	q := &a.query
-	header := a.buf[a.start:]
-	binary.BigEndian.PutUint16(header, q.id)
+	header := (*[headerBytes]byte)(a.buf[a.start:])
+	binary.BigEndian.PutUint16(header[:], q.id)
 	flags := flagQR | q.flags&(15<<11|flagRD|flagCD) | uint16(a.rcode&rcodeLowBits)
 	if a.aa {
 		flags |= flagAA
@@ -285,6 +256,7 @@ func (a *answer) end() {
 	binary.BigEndian.PutUint16(header[2:], flags)
 	binary.BigEndian.PutUint16(header[6:], a.answers)
 	binary.BigEndian.PutUint16(header[8:], a.auth)
+	header[10], header[11] = 0, 0
 	if q.opt {
 		header[11] = 1
 		a.opt()

@@ -41,7 +41,7 @@ func New(s *snapshot.Snapshot, m Manifest) *Core {
 	c.etag = append(c.etag, '"')
 	zones := s.Zones()
 	for i := range zones {
-		if z, ok := newZone(&zones[i]); ok {
+		if z, ok := newZone(&zones[i], m.Serial); ok {
 			c.zones = append(c.zones, z)
 		}
 	}

@@ -1,11 +1,8 @@
 package core
 
 import (
-	"bytes"
-	"compress/gzip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -67,6 +64,7 @@ var arrows = []arrow{
 	{"ucedge/wasm", nil, "it carries bytes"},
 	{"ucedge/edge", []string{"ucedge/core", "ucedge/snapshot", "ucedge/snapshot/manifest", "ucedge/wasm/abi"}, "an edge never meets the origin: a file and a signed text lie between them"},
 	{"ucedge/edge/edgetest", []string{"ucedge/snapshot", "ucedge/snapshot/build", "ucedge/snapshot/manifest", "ucedge/wasm/abi"}, "the suite makes its own world, and knows a host by its URL alone"},
+	{"ucedge/edge/worker/test", []string{"ucedge/snapshot", "ucedge/snapshot/build"}, "it writes the images that the tests of the worker sign"},
 	{"ucedge/origin", []string{"ucedge/snapshot", "ucedge/snapshot/build", "ucedge/snapshot/manifest"}, "an origin never meets the edge: a file and a signed text lie between them"},
 }
 
@@ -147,43 +145,4 @@ func goList(t *testing.T, environment []string, args ...string) []string {
 		t.Fatalf("go list %s: %v\n%s", strings.Join(args, " "), err, stderr.String())
 	}
 	return strings.Split(strings.TrimSpace(string(out)), "\n")
-}
-
-// TestGuestSize builds the guest as a release does and holds that it stays
-// under 1 MB gzipped. The sizes are in the log.
-func TestGuestSize(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds the guest")
-	}
-	guest := filepath.Join(t.TempDir(), "guest.wasm")
-	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o", guest, "ucedge/wasm/guest")
-	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	raw, err := os.ReadFile(guest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	packed := gzipSize(t, raw)
-	t.Logf("guest: %d bytes, %d gzipped", len(raw), packed)
-	if packed >= 1_000_000 {
-		t.Errorf("the guest has %d bytes gzipped, want fewer than 1000000", packed)
-	}
-}
-
-func gzipSize(t *testing.T, raw []byte) int {
-	t.Helper()
-	var packed bytes.Buffer
-	w, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write(raw); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return packed.Len()
 }

@@ -303,7 +303,7 @@ func (c *Core) askName(e exchange, q *jsonQuery, z *zone, r *resolution) bool {
 		e.Body = append(e.Body, z.suffix...)
 	}
 	e.Body = q.appendRest(e.Body)
-	var a answer
+	a := noAnswer
 	read := a.query.parse(e.Body[from:])
 	if read != parsed { // with an address, a suffix that leaves no room for it
 		return false
@@ -537,8 +537,13 @@ func appendUnknown(dst, data []byte) []byte {
 // string.
 func appendQuoted(dst, text []byte) []byte {
 	dst = append(dst, `\"`...)
-	for _, c := range text {
-		dst = appendZoneChar(dst, c, c == '"' || c == '\\')
+	for len(text) > 0 {
+		n := plainRun(text)
+		dst = append(dst, text[:n]...)
+		if text = text[n:]; len(text) > 0 {
+			dst = appendZoneChar(dst, text[0], text[0] == '"' || text[0] == '\\')
+			text = text[1:]
+		}
 	}
 	return append(dst, `\"`...)
 }
@@ -556,7 +561,11 @@ func appendNameText(dst, msg []byte, off int) []byte {
 			continue
 		}
 		for _, c := range msg[off+1 : off+1+length] {
-			dst = appendZoneChar(dst, c, bytes.IndexByte(nameSpecials, c) >= 0)
+			if 'a' <= c && c <= 'z' || isDigit(c) || c == '-' {
+				dst = append(dst, c)
+			} else {
+				dst = appendZoneChar(dst, c, bytes.IndexByte(nameSpecials, c) >= 0)
+			}
 		}
 		dst = append(dst, '.')
 		off += 1 + length

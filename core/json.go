@@ -7,6 +7,11 @@ import "unicode/utf8"
 func appendString[T ~string | ~[]byte](dst []byte, s T) []byte {
 	dst = append(dst, '"')
 	for i := 0; i < len(s); {
+		if n := plainRun(s[i:]); n > 0 {
+			dst = append(dst, s[i:i+n]...)
+			i += n
+			continue
+		}
 		if c := s[i]; c < utf8.RuneSelf {
 			dst = appendASCII(dst, c)
 			i++
@@ -23,6 +28,28 @@ func appendString[T ~string | ~[]byte](dst []byte, s T) []byte {
 		i += size
 	}
 	return append(dst, '"')
+}
+
+// plain are the characters that stand for themselves, in JSON as in the texts of
+// a zone file.
+var plain = func() (table [256]bool) {
+	for c := ' '; c <= '~'; c++ {
+		table[c] = true
+	}
+	for _, c := range `"\<>&` {
+		table[c] = false
+	}
+	return table
+}()
+
+// plainRun returns how many bytes at the start of s are plain.
+func plainRun[T ~string | ~[]byte](s T) int {
+	for i := range len(s) {
+		if !plain[s[i]] {
+			return i
+		}
+	}
+	return len(s)
 }
 
 // appendASCII appends one character of a JSON string. The angle brackets and

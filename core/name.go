@@ -3,70 +3,7 @@ package core
 import (
 	"encoding/binary"
 	"net/netip"
-
-	"ucedge/snapshot"
 )
-
-// A zone is a zone of the snapshot with its names in wire form.
-type zone struct {
-	*snapshot.Zone
-	labels       int
-	suffix       []byte // owner name of the apex, lower case, root label included
-	mname, rname tail
-	ns           []tail
-	test         string // template of the TXT of the test points
-}
-
-// A tail is a name on the wire that may end in a part of its zone's suffix:
-// head, then the suffix from offset on. With an offset of -1 the head is the
-// whole name, root label included.
-type tail struct {
-	head   []byte
-	offset int
-}
-
-// newZone prepares z for answers. It reports false if one of its names is none.
-func newZone(z *snapshot.Zone) (zone, bool) {
-	made := zone{Zone: z, test: z.TestText}
-	if made.test == "" {
-		made.test = z.Text
-	}
-	var ok bool
-	if made.suffix, made.labels, ok = wireName(z.Suffix); !ok {
-		return zone{}, false
-	}
-	if made.mname, ok = made.tailOf(z.MName); !ok {
-		return zone{}, false
-	}
-	if made.rname, ok = made.tailOf(z.RName); !ok {
-		return zone{}, false
-	}
-	for _, name := range z.NS {
-		ns, ok := made.tailOf(name)
-		if !ok {
-			return zone{}, false
-		}
-		made.ns = append(made.ns, ns)
-	}
-	return made, true
-}
-
-// tailOf gives the name as a tail on the zone's suffix, the longest part of it
-// that they share.
-func (z *zone) tailOf(text string) (tail, bool) {
-	name, _, ok := wireName(text)
-	if !ok {
-		return tail{}, false
-	}
-	for at := 0; name[at] != 0; at += 1 + int(name[at]) {
-		for offset := 0; z.suffix[offset] != 0; offset += 1 + int(z.suffix[offset]) {
-			if string(name[at:]) == string(z.suffix[offset:]) {
-				return tail{head: name[:at], offset: offset}, true
-			}
-		}
-	}
-	return tail{head: name, offset: -1}, true
-}
 
 // wireName gives the wire form of a name in lower case, root label included.
 // The empty text is the root.
@@ -179,7 +116,14 @@ func (c *Core) zoneOf(q *query) *zone {
 	var best *zone
 	for i := range c.zones {
 		z := &c.zones[i]
-		if (best == nil || z.labels > best.labels) && q.under(z.suffix, z.labels) {
+		if z.labels > q.labels || best != nil && z.labels <= best.labels {
+			continue
+		}
+		from := len(q.name) - len(z.suffix)
+		if z.labels > 0 && from != int(q.starts[q.labels-z.labels]) {
+			continue
+		}
+		if z.ends(q.name[from:]) {
 			best = z
 		}
 	}
@@ -198,20 +142,15 @@ type owner struct {
 	partial6 netip.Prefix // one to 31 nibbles
 }
 
-// owner reads the labels of q before the zone's suffix.
-func (z *zone) owner(q *query) (o owner) {
+// owner reads the labels of q before the zone's suffix into o, which is zero.
+func (z *zone) owner(o *owner, q *query) {
 	count := q.labels - z.labels
 	if count == 0 {
 		o.apex = true
-		return o
+		return
 	}
-	if octets, ok := q.octets(count); ok {
-		address := netip.AddrFrom4(octets)
-		if count == 4 {
-			o.address = address
-		} else {
-			o.partial4 = netip.PrefixFrom(address, 8*count)
-		}
+	if count <= 4 {
+		q.octets(o, count)
 	}
 	if nibbles, ok := q.nibbles(count); ok {
 		address := netip.AddrFrom16(nibbles)
@@ -221,33 +160,37 @@ func (z *zone) owner(q *query) (o owner) {
 			o.partial6 = netip.PrefixFrom(address, 4*count)
 		}
 	}
-	return o
 }
 
-// octets reads the first count labels as decimal octets, the least significant
-// one first. An octet with a leading zero is none.
-func (q *query) octets(count int) (octets [4]byte, ok bool) {
-	if count > 4 {
-		return octets, false
-	}
+// octets reads the first count labels, at most four, as decimal octets, the
+// least significant one first.
+func (q *query) octets(o *owner, count int) {
+	var octets [4]byte
 	for i := range count {
-		label := q.label(i)
-		if len(label) > 3 || len(label) > 1 && label[0] == '0' {
-			return octets, false
+		octet, ok := decimal(q.label(i))
+		if !ok {
+			return
 		}
-		value := 0
-		for _, c := range label {
-			if !isDigit(c) {
-				return octets, false
-			}
-			value = 10*value + int(c-'0')
-		}
-		if value > 255 {
-			return octets, false
-		}
-		octets[count-1-i] = byte(value)
+		octets[(count-1-i)%len(octets)] = octet
 	}
-	return octets, true
+	address := netip.AddrFrom4(octets)
+	if count == 4 {
+		o.address = address
+	} else {
+		o.partial4 = netip.PrefixFrom(address, 8*count)
+	}
+}
+
+// decimal reads a label as an octet. One with a leading zero is none.
+func decimal(label []byte) (octet byte, ok bool) {
+	value := uint(0)
+	for _, c := range label {
+		if c -= '0'; c > 9 {
+			return 0, false
+		}
+		value = 10*value + uint(c)
+	}
+	return byte(value), value <= 255 && len(label) <= 3 && (len(label) == 1 || label[0] != '0')
 }
 
 // nibbles reads the first count labels as hexadecimal digits, the least

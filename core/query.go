@@ -45,9 +45,10 @@ const (
 type query struct {
 	id     uint16
 	flags  uint16
-	name   []byte           // QNAME as asked, root label included; empty if there is no single question
-	starts [labelsMax]uint8 // where each label of name begins
-	labels int              // number of labels, without the root
+	head   []byte               // header and question as they came, if there is a single question
+	name   []byte               // QNAME as asked, root label included; empty if there is no single question
+	starts [labelsMax + 1]uint8 // where each label of name begins
+	labels int                  // number of labels, without the root
 	qtype  uint16
 	class  uint16
 
@@ -118,6 +119,7 @@ func (q *query) question(msg []byte, count int) (off int, ok bool) {
 	if off, ok = q.qname(msg); !ok || len(msg)-off < 4 {
 		return 0, false
 	}
+	q.head = msg[:off+4]
 	q.name = msg[headerBytes:off]
 	q.qtype = binary.BigEndian.Uint16(msg[off:])
 	q.class = binary.BigEndian.Uint16(msg[off+2:])
@@ -125,20 +127,19 @@ func (q *query) question(msg []byte, count int) (off int, ok bool) {
 }
 
 // qname notes where the labels of the question's name begin, and returns the
-// offset after it.
+// offset after it. There is room for all labels of the longest name.
 func (q *query) qname(msg []byte) (off int, ok bool) {
-	off = headerBytes
-	for off < len(msg) {
+	labels, limit := 0, min(len(msg), headerBytes+nameBytesMax)
+	for off = headerBytes; off < limit; labels++ {
 		length := int(msg[off])
 		if length == 0 {
-			off++
-			return off, off-headerBytes <= nameBytesMax
+			q.labels = labels
+			return off + 1, true
 		}
-		if length > 63 || q.labels == labelsMax || off-headerBytes > nameBytesMax-2 {
+		if length > 63 {
 			return 0, false
 		}
-		q.starts[q.labels] = uint8(off - headerBytes)
-		q.labels++
+		q.starts[labels%len(q.starts)] = uint8(off - headerBytes)
 		off += 1 + length
 	}
 	return 0, false

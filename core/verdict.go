@@ -15,6 +15,8 @@ var (
 	testUnlisted = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 )
 
+var testFirst = testListed.As4()
+
 // testMapped is how ::ffff:127.0.0.2 reads in nibbles.
 var testMapped = netip.AddrFrom16(testListed.As16())
 
@@ -89,7 +91,7 @@ func (c *Core) look(h *hit, z *zone, level snapshot.Level, address netip.Addr, n
 		h.match = snapshot.Match{Listed: h.test, Prefix: netip.PrefixFrom(address, address.BitLen())}
 	} else {
 		h.test = false
-		h.match = c.snap.Lookup(level, address, now)
+		c.snap.LookupInto(&h.match, level, address, now)
 	}
 	if !h.match.Listed {
 		if h.match.Excluded {
@@ -116,18 +118,21 @@ func (c *Core) look(h *hit, z *zone, level snapshot.Level, address netip.Addr, n
 // testPoint reports whether the answer for the address comes from code, and if
 // so at which level it is listed; Combined means at none.
 func (z *zone) testPoint(address netip.Addr) (level snapshot.Level, reserved bool) {
+	if !address.Is4() {
+		return 0, false
+	}
+	octets := address.As4()
+	above := octets[3] - testFirst[3]
+	octets[3] = testFirst[3]
 	switch {
-	case !address.Is4() || address.Compare(testUnlisted) < 0:
+	case octets != testFirst:
 		return 0, false
 	case address == testUnlisted:
 		return snapshot.Combined, true
 	case z.Level != snapshot.Combined:
-		return z.Level, address == testListed
+		return z.Level, above == 0
 	}
-	octets, first := address.As4(), testListed.As4()
-	above := octets[3] - first[3]
-	octets[3] = first[3]
-	return snapshot.Address + snapshot.Level(above), octets == first && above <= byte(snapshot.System-snapshot.Address)
+	return snapshot.Address + snapshot.Level(above), above <= byte(snapshot.System-snapshot.Address)
 }
 
 // anyBelow4 reports whether the zone lists any IPv4 address in p, test points

@@ -30,13 +30,13 @@ func (g *Gatekeeper) HTTP(r *http.Request, now time.Time) (core.Gate, string) {
 	target, text := splitKey(requestTarget(r))
 	keys := g.keys.Load()
 	if keys == nil {
-		return g.rate(nil, g.client(r), now), target
+		return g.rate(nil, g.Client(r), now), target
 	}
 	if text == "" {
 		text = bearer(r.Header.Get("Authorization"))
 	}
 	key := keys.Find(text)
-	if !g.Limits.Allow(key, g.client(r), now) {
+	if !g.Limits.Allow(key, g.Client(r), now) {
 		return core.OverRate, target
 	}
 	switch {
@@ -94,10 +94,10 @@ func bearer(authorization string) string {
 	return strings.TrimSpace(authorization[len(scheme):])
 }
 
-// client returns the address that r came from: the peer's, or if that is a
+// Client returns the address that r came from: the peer's, or if that is a
 // trusted proxy, the last address in X-Forwarded-For that is not one. A field
 // that is not a list of addresses is not believed from where it goes wrong.
-func (g *Gatekeeper) client(r *http.Request) netip.Addr {
+func (g *Gatekeeper) Client(r *http.Request) netip.Addr {
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr) // not an address: the zero Addr, one bucket for all
 	address := peer.Addr().Unmap()
 	if len(g.Trusted) == 0 || !contains(g.Trusted, address) {

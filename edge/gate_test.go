@@ -234,7 +234,7 @@ func TestClientAddress(t *testing.T) {
 	} {
 		g := &Gatekeeper{Trusted: row.trusted}
 		r := &http.Request{RemoteAddr: row.peer, Header: http.Header{"X-Forwarded-For": row.forwarded}}
-		if got := g.client(r).String(); got != row.want {
+		if got := g.Client(r).String(); got != row.want {
 			t.Errorf("%s: got %s, want %s", name, got, row.want)
 		}
 	}

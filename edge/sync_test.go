@@ -729,8 +729,15 @@ func TestStateCannotBeWritten(t *testing.T) {
 			}
 			if name == "base" || name == "filter" { // else what is kept stands aside
 				e := newEngine()
-				if err := w.edge(e, w.State).Restore(ctx); err != nil || !e.lists(t, "198.51.100.1") {
-					t.Errorf("what was kept before is not whole: %v", err)
+				s := w.edge(e, w.State)
+				if err := s.Restore(ctx); err != nil || !e.lists(t, "198.51.100.1") || s.Status().Serial != 101 {
+					t.Errorf("what was kept before is not whole: %v, %+v", err, s.Status())
+				}
+				replay := &memory{}
+				replay.publish(w.origin, w.origin.release(100, inputOf("198.51.100.3")))
+				s.Source = replay
+				if err := s.Sync(ctx); edge.SyncReason(err) != string(manifest.Rollback) {
+					t.Errorf("older than what was accepted, newer than what could be kept: %v", err)
 				}
 			}
 
@@ -748,6 +755,67 @@ func TestStateCannotBeWritten(t *testing.T) {
 				t.Errorf("after catching up: %v", err)
 			}
 		})
+	}
+}
+
+// TestStateIsWrittenOnce: no news writes nothing, new times write no object.
+func TestStateIsWrittenOnce(t *testing.T) {
+	w := newWorld(t)
+	w.State = t.TempDir()
+	r := w.origin.release(100, inputOf("198.51.100.1"))
+	w.source.publish(w.origin, r)
+	w.sync()
+	long := time.Now().Add(-time.Hour)
+	names := []string{manifest.StoreName, r.manifest.Objects[0].StoreName(), r.manifest.Objects[1].StoreName()}
+	for _, name := range names {
+		if err := os.Chtimes(filepath.Join(w.State, name), long, long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	written := func() (out []string) {
+		for _, name := range names {
+			info, err := os.Stat(filepath.Join(w.State, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if time.Since(info.ModTime()) < 30*time.Minute {
+				out = append(out, name)
+			}
+		}
+		return out
+	}
+	w.sync()
+	if got := written(); got != nil {
+		t.Errorf("no news wrote %q", got)
+	}
+	r.manifest.Serial++
+	w.source.publish(w.origin, r)
+	w.sync()
+	if got := written(); !slices.Equal(got, names[:1]) {
+		t.Errorf("new times wrote %q", got)
+	}
+}
+
+// TestStateIsHealedWhileRunning: an object that vanishes from the folder is
+// fetched again with the next manifest, though the engine has its bytes.
+func TestStateIsHealedWhileRunning(t *testing.T) {
+	w := newWorld(t)
+	w.State = t.TempDir()
+	r := w.origin.release(100, inputOf("198.51.100.1"))
+	w.source.publish(w.origin, r)
+	w.sync()
+	if err := os.Remove(filepath.Join(w.State, r.manifest.Objects[0].StoreName())); err != nil {
+		t.Fatal(err)
+	}
+	r.manifest.Serial++
+	w.source.publish(w.origin, r)
+	w.sync()
+	if s := w.Status(); s.StateError != "" {
+		t.Errorf("status %+v", s)
+	}
+	e := newEngine()
+	if err := w.edge(e, w.State).Restore(context.Background()); err != nil || e.Current().Manifest.Serial != 101 {
+		t.Errorf("restore: %v", err)
 	}
 }
 

@@ -3,7 +3,6 @@ package snapshot
 import (
 	"bytes"
 	"math"
-	"math/bits"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -87,12 +86,11 @@ func (s *Snapshot) checkPoints() error {
 // tight says whether the payload of block b is exactly its codes and fewer
 // than eight zero bits between the last two runs.
 func (p *points) tight(b int) bool {
-	var d decoder
-	d.open(p, b)
-	var room [BlockSize]uint64
-	ends := d.all(&room)
+	var room block
+	_, ends := p.decode(b, &room)
 	gap := ends[3] - ends[2]
-	return ends[0] == ends[1] && gap >= 0 && gap < 8 && window(d.b, ends[2])&(1<<gap-1) == 0
+	d := decoder{b: p.bytes}
+	return ends[0] == ends[1] && gap >= 0 && gap < 8 && d.bits(ends[2], gap) == 0
 }
 
 // checkColumns checks that dictionaries are sorted, all of their values fit
@@ -168,109 +166,6 @@ func (s *Snapshot) checkCollateral() error {
 		}
 	}
 	return nil
-}
-
-// Measure computes from the listings what Collateral tells, as if none of them
-// had ended.
-func (s *Snapshot) Measure() []Collateral {
-	rows := make([]Collateral, System)
-	for i := range rows {
-		rows[i] = s.measure(Level(i + 1))
-	}
-	for l := range s.Listings(Address) {
-		if l.Excluded {
-			continue
-		}
-		rows[0].Abusers++
-		for level := Allocation; level <= System; level++ {
-			if s.Lookup(level, l.Prefix.Addr(), 0).Listed {
-				rows[level-1].Abusers++
-			}
-		}
-	}
-	return rows
-}
-
-// measure counts the entries of one level, and what they cover: a listing adds
-// its size unless the prefix around it is listed, and an exclusion takes its
-// size away if that is.
-func (s *Snapshot) measure(level Level) Collateral {
-	c := Collateral{Level: level}
-	var v6 wide
-	var around []Listing
-	for l := range s.Listings(level) {
-		for len(around) > 0 && !around[len(around)-1].Prefix.Overlaps(l.Prefix) {
-			around = around[:len(around)-1]
-		}
-		if l.Excluded {
-			c.Excluded++
-		} else {
-			c.Entries++
-		}
-		if l.Prefix.Addr().Is6() {
-			v6.count(l, around)
-		} else if inListed(around, 32) == l.Excluded {
-			size := uint64(1) << (32 - l.Prefix.Bits())
-			if l.Excluded {
-				size = -size
-			}
-			c.Addresses += size
-		}
-		around = append(around, l)
-	}
-	c.Slash64s = v6.sum()
-	return c
-}
-
-// inListed says whether the innermost prefix of at most n bits is listed.
-func inListed(around []Listing, n int) bool {
-	for i := len(around) - 1; i >= 0; i-- {
-		if around[i].Prefix.Bits() <= n {
-			return !around[i].Excluded
-		}
-	}
-	return false
-}
-
-// wide counts /64s, up to 2^64 of them. A /64 of which a part is listed counts
-// as one.
-type wide struct {
-	hi, lo uint64
-	part   netip.Prefix // the last /64 of which a part was counted
-}
-
-// count counts a prefix that lies in those around it.
-func (w *wide) count(l Listing, around []Listing) {
-	if inListed(around, 64) != l.Excluded {
-		return
-	}
-	n := l.Prefix.Bits()
-	if n > 64 {
-		whole, _ := l.Prefix.Addr().Prefix(64)
-		if l.Excluded || whole == w.part {
-			return
-		}
-		w.part, n = whole, 64
-	}
-	lo, hi := uint64(1)<<(64-n), uint64(0)
-	if n == 0 {
-		hi = 1
-	}
-	var carry uint64
-	if l.Excluded {
-		w.lo, carry = bits.Sub64(w.lo, lo, 0)
-		w.hi -= hi + carry
-		return
-	}
-	w.lo, carry = bits.Add64(w.lo, lo, 0)
-	w.hi += hi + carry
-}
-
-func (w *wide) sum() uint64 {
-	if w.hi != 0 {
-		return math.MaxUint64
-	}
-	return w.lo
 }
 
 // Limits are what a snapshot may list at most before an edge refuses it.

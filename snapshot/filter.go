@@ -135,17 +135,18 @@ func (s *Snapshot) Filtered() bool { return s.filtered }
 
 // May says whether the level may list or exclude the address; false is certain.
 func (f *Filter) May(level Level, a netip.Addr) bool {
-	family, key := uint8(6), number(a)
-	if a.Is4() {
-		family = 4
-	}
 	for i := range f.blooms {
-		b := &f.blooms[i]
-		if b.Level == level && b.Family == family && b.may(key) {
+		if b := &f.blooms[i]; b.Level == level && b.May(a) {
 			return true
 		}
 	}
 	return false
+}
+
+// May says whether the key of the address may be one of the bloom; false is
+// certain, also for an address of the other family.
+func (b *Bloom) May(a netip.Addr) bool {
+	return a.IsValid() && a.Is4() == (b.Family == 4) && b.may(number(a))
 }
 
 // KeyBits returns how many leading bits of an address are a key.
@@ -165,31 +166,37 @@ func (b *Bloom) may(a addr) bool {
 	return b.Hashes == 0 || b.test(a.hi>>(64-b.KeyBits()), b.KeyBits()/8)
 }
 
-// test probes the bits for a key of size bytes, 2, 4 or 8.
+// test probes the bits for a key of size bytes, 2, 4 or 8. Four hashes, of the
+// key and of the key with a byte 1 after it, give all others. The first probe
+// needs but one, and answers for half of the keys that are not there.
 func (b *Bloom) test(key uint64, size int) bool {
-	h := hashes(key, size)
-	for i := range uint64(b.Hashes) {
-		at := (h[i&1] + i*h[2+(i+i&1)&3>>1]) % b.Bits
-		if b.words[at>>3]>>(at&7)&1 == 0 {
+	k := bits.ReverseBytes64(key) >> (64 - 8*size) // the first byte is the lowest
+	h0, h1 := murmur(k, 0, uint64(size))
+	if !b.has(h0) {
+		return false
+	}
+	k2 := uint64(1)
+	if size < 8 {
+		k, k2 = k|1<<(8*size), 0
+	}
+	h2, h3 := murmur(k, k2, uint64(size)+1)
+	even, odd := [2]uint64{h2, h3}, [2]uint64{h3, h2} // what the probes add, in turn
+	for i := uint64(1); i < uint64(b.Hashes); i++ {
+		at := h0 + i*even[i/2&1]
+		if i&1 == 1 {
+			at = h1 + i*odd[i/2&1]
+		}
+		if !b.has(at) {
 			return false
 		}
 	}
 	return true
 }
 
-// hashes returns the four hashes from which a bloom derives all others:
-// MurmurHash3 x64 128 of the key, and of the key with a byte 1 after it.
-func hashes(key uint64, size int) [4]uint64 {
-	k := bits.ReverseBytes64(key) >> (64 - 8*size) // the first byte is the lowest
-	var h [4]uint64
-	if size == 8 {
-		h[0], h[1] = murmur(k, 0, 8)
-		h[2], h[3] = murmur(k, 1, 9)
-		return h
-	}
-	h[0], h[1] = murmur(k, 0, uint64(size))
-	h[2], h[3] = murmur(k|1<<(8*size), 0, uint64(size)+1)
-	return h
+// has says whether the bit of a hash is set.
+func (b *Bloom) has(hash uint64) bool {
+	at := hash % b.Bits
+	return b.words[at>>3]>>(at&7)&1 != 0
 }
 
 // murmur is MurmurHash3 x64 128, seed 0, of fewer than 16 bytes: k1 and k2 are

@@ -213,7 +213,18 @@ type cursor struct {
 func (c *cursor) fail(problem string) {
 	if c.err == nil {
 		c.err = &FormatError{c.name, int64(c.at), problem}
+		c.b = c.b[:min(c.at, len(c.b))] // nothing more to read
 	}
+}
+
+// short reads a varint of one byte, if the next one is. It is inlined into
+// loops over columns, in which nearly all are.
+func (c *cursor) short() (n uint64, ok bool) {
+	if c.at >= len(c.b) || c.b[c.at] >= 0x80 {
+		return 0, false
+	}
+	c.at++
+	return uint64(c.b[c.at-1]), true
 }
 
 func (c *cursor) byte() byte {
@@ -248,9 +259,8 @@ func (c *cursor) uint(max uint64) uint64 {
 
 // uint128 reads a varint of up to 128 bits.
 func (c *cursor) uint128() addr {
-	if c.at < len(c.b) && c.b[c.at] < 0x80 && c.err == nil {
-		c.at++
-		return addr{0, uint64(c.b[c.at-1])}
+	if n, ok := c.short(); ok {
+		return addr{0, n}
 	}
 	return c.long()
 }

@@ -39,15 +39,29 @@ func expired(end Hour, now int64) bool { return end != 0 && now >= end.Seconds()
 // ended, be it a listing or an exclusion. IPv4-mapped addresses must come
 // unmapped, as they are IPv6 addresses otherwise. It does not allocate.
 func (s *Snapshot) Lookup(level Level, a netip.Addr, now int64) (m Match) {
-	key, f := s.locate(level, a)
-	if f == nil {
-		return m
-	}
-	if at := f.find(key, 129, now, &s.facts); at.net >= 0 || at.point >= 0 {
-		s.fill(&m, level, f, at, key)
-	}
+	s.LookupInto(&m, level, a, now)
 	return m
 }
+
+// LookupInto is Lookup into a variable that the caller has already, which spares
+// a guest two copies. If the level says nothing of the address, it clears
+// Listed and Excluded alone.
+func (s *Snapshot) LookupInto(m *Match, level Level, a netip.Addr, now int64) {
+	m.Listed, m.Excluded = false, false
+	key, f := s.locate(level, a)
+	if f == nil {
+		return
+	}
+	if at := f.find(key, 129, now, &s.facts); at.net >= 0 || at.point >= 0 {
+		*m = noMatch
+		s.fill(m, level, f, at, key)
+	}
+}
+
+// noMatch is the zero Match, to copy. The runtime of a guest (wazero) clears
+// memory by copying it on to itself, one byte, then two, then four: many calls,
+// where a copy is one.
+var noMatch Match
 
 // Parent returns what the level would say without m and everything inside it:
 // the next wider prefix that has not ended, a listing or an exclusion. It is
@@ -276,29 +290,31 @@ func (s *Snapshot) Listings(level Level) iter.Seq[Listing] {
 		if level < Address || level > System {
 			return
 		}
-		t := &s.tables[level]
-		if s.walk(level, &t.v4, yield) {
-			s.walk(level, &t.v6, yield)
+		for _, family := range []uint8{4, 6} {
+			f := s.family(level, family)
+			if !f.walk(func(at place, a addr) bool { return yield(s.listing(level, f, at, a)) }) {
+				return
+			}
 		}
 	}
 }
 
 // walk merges points and nets; it is false once yield wants no more.
-func (s *Snapshot) walk(level Level, f *family, yield func(Listing) bool) bool {
+func (f *family) walk(yield func(at place, a addr) bool) bool {
 	net := 0
 	for rank, key := range f.points.all() {
 		a := addr{key << (64 - f.points.width), 0}
 		for ; net < f.nets.len() && f.nets.stands(net, a, f.bits); net++ {
-			if !yield(s.listing(level, f, place{net, -1}, f.nets.addr(net))) {
+			if !yield(place{net, -1}, f.nets.addr(net)) {
 				return false
 			}
 		}
-		if !yield(s.listing(level, f, place{-1, rank}, a)) {
+		if !yield(place{-1, rank}, a) {
 			return false
 		}
 	}
 	for ; net < f.nets.len(); net++ {
-		if !yield(s.listing(level, f, place{net, -1}, f.nets.addr(net))) {
+		if !yield(place{net, -1}, f.nets.addr(net)) {
 			return false
 		}
 	}
@@ -328,16 +344,18 @@ func (s *Snapshot) listing(level Level, f *family, at place, a addr) Listing {
 
 // at returns the key of that rank.
 func (p *points) at(rank int) uint64 {
-	var room [BlockSize]uint64
-	return p.decode(rank/BlockSize, &room)[rank%BlockSize]
+	var room block
+	p.decode(rank/BlockSize, &room)
+	return room[rank%BlockSize]
 }
 
 // all returns ranks and keys in order.
 func (p *points) all() iter.Seq2[int, uint64] {
 	return func(yield func(int, uint64) bool) {
-		var room [BlockSize]uint64
+		var room block
 		for b := range p.blocks() {
-			for i, key := range p.decode(b, &room) {
+			keys, _ := p.decode(b, &room)
+			for i, key := range keys {
 				if !yield(b*BlockSize+i, key) {
 					return
 				}

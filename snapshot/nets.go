@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"net/netip"
 )
@@ -61,9 +62,6 @@ func (a addr) follows(n int) (addr, bool) {
 // after the first one that starts at a or above, and whether that is past the
 // last address.
 func (a addr) place(gap addr, n int) (addr, bool) {
-	if n > 0 && n <= 64 && a.lo|gap.hi == 0 {
-		return a.placeShort(gap.lo, 64-n)
-	}
 	over := false
 	if m := a.masked(n); m != a {
 		a, over = m.follows(n)
@@ -81,15 +79,6 @@ func (a addr) place(gap addr, n int) (addr, bool) {
 	lo, carry := bits.Add64(a.lo, size.lo, 0)
 	hi, carry := bits.Add64(a.hi, size.hi, carry)
 	return addr{hi, lo}, over || lost != 0 || carry != 0
-}
-
-// placeShort is place for prefixes of up to 64 bits, which are usual, and for
-// a place that starts there. They are numbers below 2^64 >> shift.
-func (a addr) placeShort(gap uint64, shift int) (addr, bool) {
-	mask := uint64(1)<<shift - 1
-	number := a.hi>>shift + (a.hi&mask+mask)>>shift
-	room := ^uint64(0)>>shift - number
-	return addr{(number + gap) << shift, 0}, number > ^uint64(0)>>shift || gap > room
 }
 
 // nets is a laminar set of prefixes: of any two, one holds the other or they
@@ -142,9 +131,11 @@ func openNets(x Section, b []byte, rows int, used *int) (nets, error) {
 	if x.Family == 6 {
 		n.lo = make([]uint64, x.Count)
 	}
-	n.readLengths(&c)
-	n.readParents(&c)
-	n.readGaps(&c)
+	for _, read := range []func(*cursor){n.readLengths, n.readParents, n.readGaps} {
+		if read(&c); c.err != nil { // each column builds on the one before
+			return nets{}, c.err
+		}
+	}
 	n.readRows(&c, rows, used)
 	if err := c.end(); err != nil {
 		return nets{}, err
@@ -169,8 +160,12 @@ func (n *nets) readLengths(c *cursor) {
 // predecessor and those around that, the innermost ones.
 func (n *nets) readParents(c *cursor) {
 	for i := range n.parent {
+		up, ok := c.short()
+		if !ok {
+			up = c.uint(netsDeep)
+		}
 		at := int32(i - 1)
-		for up := c.uint(netsDeep); up > 0; up-- {
+		for ; up > 0; up-- {
 			if at < 0 {
 				c.fail("more prefixes end than there are")
 				return
@@ -192,13 +187,14 @@ const netsDeep = 129
 // same length, from the first place where it could be. That is the start of
 // its parent, or the end of the prefix before it that has the same parent.
 func (n *nets) readGaps(c *cursor) {
+	if n.deepest <= 64 {
+		n.readShortGaps(c)
+		return
+	}
 	for i := range n.hi {
-		parent, before := int(n.parent[i]), i-1
+		parent, before := int(n.parent[i]), n.before(i)
 		low, over := addr{}, false
-		if parent != before {
-			for int(n.parent[before]) != parent {
-				before = int(n.parent[before])
-			}
+		if before != parent {
 			low, over = n.addr(before).follows(int(n.length[before]))
 		} else if parent >= 0 {
 			low = n.addr(parent)
@@ -210,10 +206,47 @@ func (n *nets) readGaps(c *cursor) {
 		if c.err != nil {
 			return
 		}
-		n.hi[i] = a.hi
-		if n.lo != nil {
-			n.lo[i] = a.lo
+		n.hi[i], n.lo[i] = a.hi, a.lo
+	}
+}
+
+// before returns the prefix before i that has the same parent, or the parent.
+func (n *nets) before(i int) int {
+	parent, before := n.parent[i], i-1
+	for before != int(parent) && n.parent[before] != parent {
+		before = int(n.parent[before])
+	}
+	return before
+}
+
+// readShortGaps is readGaps where no prefix is longer than 64 bits, as is usual:
+// it takes a third of the time, as prefixes are numbers below 2^64.
+func (n *nets) readShortGaps(c *cursor) {
+	for i := range n.hi {
+		parent, before := int(n.parent[i]), n.before(i)
+		low, over := uint64(0), false
+		if before != parent {
+			low = (n.hi[before] | ^uint64(0)>>n.length[before]) + 1
+			over = low == 0 || n.length[i] == 0
+		} else if parent >= 0 {
+			low = n.hi[parent]
 		}
+		gap, ok := c.short()
+		if !ok {
+			gap = c.uint(math.MaxUint64)
+		}
+		shift := 64 - n.length[i]
+		mask := uint64(1)<<shift - 1
+		number, last := low>>shift+(low&mask+mask)>>shift, ^uint64(0)>>shift
+		start := (number + gap) << shift
+		over = over || number > last || gap > last-number
+		if over || parent >= 0 && (start^n.hi[parent])>>(64-n.length[parent]) != 0 {
+			c.fail("prefix outside its parent")
+		}
+		if c.err != nil {
+			return
+		}
+		n.hi[i] = start
 	}
 }
 
@@ -221,8 +254,14 @@ func (n *nets) readGaps(c *cursor) {
 // nobody has used yet, 2 the row before that, 3 the one before that.
 func (n *nets) readRows(c *cursor, rows int, used *int) {
 	for i := range n.row {
-		ref := int(c.uint(uint64(*used) + 1))
+		short, ok := c.short()
+		if !ok {
+			short = c.uint(math.MaxUint32)
+		}
+		ref := int(short)
 		switch {
+		case ref > *used+1:
+			c.fail("row that no prefix before it uses")
 		case ref == 1:
 			*used++
 			n.row[i] = uint32(*used)

@@ -12,8 +12,9 @@ import "math/bits"
 // one from each of its ends inwards and two from a split in the middle
 // outwards, so that a search decodes one quarter.
 //
-// The code avoids branches and calls where a search passes: Go in WebAssembly
-// takes an indirect jump for most branches, and many nanoseconds for a call.
+// Go in WebAssembly takes many nanoseconds for a call, an indirect jump for
+// most branches, and a bounds check for each access to memory: hence code,
+// which a search runs a dozen times, is short and has few of them.
 type points struct {
 	n      int      // keys
 	width  uint     // bits of a key: 32 or 64
@@ -24,25 +25,6 @@ type points struct {
 }
 
 const quarterSize = BlockSize / 4
-
-// A step codes one key of a quarter. Its neighbours are the nearest keys on
-// both sides that are coded before it.
-type step struct {
-	mid, lo, hi  uint8 // positions in the quarter: the key, its neighbours
-	below, above uint8 // from the lower neighbour, and to the upper one
-	left         uint8 // steps after this one that code keys below it
-}
-
-// steps is the order in which the keys of a quarter are coded: the middle one,
-// the left half, the right half. The keys at 0 and 16 are known. There is one
-// step too many, so that an index of 4 bits needs no check.
-var steps = [quarterSize]step{
-	{8, 0, 16, 8, 8, 7},
-	{4, 0, 8, 4, 4, 3}, {2, 0, 4, 2, 2, 1}, {1, 0, 2, 1, 1, 0}, {3, 2, 4, 1, 1, 0},
-	{6, 4, 8, 2, 2, 1}, {5, 4, 6, 1, 1, 0}, {7, 6, 8, 1, 1, 0},
-	{12, 8, 16, 4, 4, 3}, {10, 8, 12, 2, 2, 1}, {9, 8, 10, 1, 1, 0}, {11, 10, 12, 1, 1, 0},
-	{14, 12, 16, 2, 2, 1}, {13, 12, 14, 1, 1, 0}, {15, 14, 16, 1, 1, 0},
-}
 
 // A way is the direction in which a run of codes is read.
 type way int
@@ -134,203 +116,189 @@ func (p *points) search(key uint64) (rank int, found bool) {
 		return 0, false
 	}
 	b := p.index.after(p.firsts, key) - 1
-	var d decoder
-	d.open(p, b)
-	if d.keys[0] == key {
-		return b * BlockSize, true
+	rank = b * BlockSize
+	first := p.firsts[b]
+	if first == key {
+		return rank, true
 	}
-	below, found := d.search(key)
-	return b*BlockSize + below, found
+	var d decoder
+	split := d.open(p, b)
+	below, found := d.search(key, first, p.bound(b), split, 8*int(p.starts[b+1]))
+	return rank + below, found
 }
 
-// A decoder decodes one block. The keys at 0, 16, 32, 48 and the bound of a
-// block part it into quarters.
-type decoder struct {
-	b     []byte
-	count int // keys of the block
-	at    int // bit at which the next code starts, or before which it ends
-	split int // bit at which the inner runs start
-	end   int // bit at which the payload ends
-	keys  [5]uint64
-}
-
-func (d *decoder) open(p *points, b int) {
-	d.b, d.count = p.bytes, p.count(b)
-	d.at, d.end = 8*int(p.starts[b]), 8*int(p.starts[b+1])
+// open puts d at the first code of block b of p, and returns the bit at which
+// the block is split. It sets fields one by one, as a copy of a fresh struct
+// waits for its parts to arrive.
+func (d *decoder) open(p *points, b int) (split int) {
 	n := SplitBits4
 	if p.width == 64 {
 		n = SplitBits6
 	}
-	d.split = d.at + n + int(window(d.b, d.at)&(1<<n-1))
-	d.at += n
-	d.keys[0] = p.firsts[b]
-	d.keys[4] = p.firsts[b+1] + uint64(BlockSize-d.count)
+	d.b = p.bytes
+	d.count = p.count(b)
+	at := 8 * int(p.starts[b])
+	d.at = at + n
+	return at + n + d.bits(at, n)
 }
 
-// search returns how many keys of the block are smaller than key, which is
-// greater than the first, and whether it is there.
-func (d *decoder) search(key uint64) (below int, found bool) {
-	if d.middle(2, 0, 4, forward); !d.below(key, 2) {
-		d.at = d.end
-		if d.middle(3, 2, 4, backward); !d.below(key, 3) {
-			return d.scan(3, backward, key)
+// bound returns the key that stands at position 64 of block b, see middle.
+func (p *points) bound(b int) uint64 { return p.firsts[b+1] + uint64(BlockSize-p.count(b)) }
+
+// A decoder decodes one block. It is small, since Go in WebAssembly clears
+// more than 64 bytes by a slow call.
+type decoder struct {
+	b     []byte
+	count int // keys of the block
+	at    int // bit at which the next code starts, or before which it ends
+}
+
+// bits returns the n bits from a bit on, at most 57.
+func (d *decoder) bits(from, n int) int {
+	i := min(uint(from)/8, uint(len(d.b)-8)) // beyond the payloads lies the directory, of at least ten bytes
+	return int(le64(d.b[i:]) >> (uint(from) % 8) & (1<<n - 1))
+}
+
+// search returns how many keys of the block are smaller than key, and whether
+// it is there. It lies between first and bound. The runs start at the
+// decoder's place, downwards and upwards from split, and downwards from end.
+func (d *decoder) search(key, first, bound uint64, split, end int) (below int, found bool) {
+	const half, quarter = BlockSize / 2, BlockSize / 4
+	mid := d.middle(first, bound, 0, half, forward)
+	if half >= d.count || key < mid {
+		left := d.middle(first, mid, 0, quarter, forward)
+		if quarter >= d.count || key < left {
+			return d.scan(key, first, left, 0, forward)
 		}
-		d.at = d.split
-		return d.scan(2, forward, key)
+		d.at = split
+		return d.scan(key, left, mid, quarter, backward)
 	}
-	if d.middle(1, 0, 2, forward); d.below(key, 1) {
-		return d.scan(0, forward, key)
+	d.at = end
+	right := d.middle(mid, bound, half, quarter, backward)
+	if half+quarter < d.count && key >= right {
+		return d.scan(key, right, bound, half+quarter, backward)
 	}
-	d.at = d.split
-	return d.scan(1, backward, key)
+	d.at = split
+	return d.scan(key, mid, right, half, forward)
 }
 
-// below says whether key is below the first key of quarter q.
-func (d *decoder) below(key uint64, q int) bool {
-	return q*quarterSize >= d.count || key < d.keys[q]
+// middle decodes the key half positions after lo and before hi. A position
+// past the last key of a short block has no code; the key there is the
+// greatest that could be.
+func (d *decoder) middle(lo, hi uint64, at, half int, w way) uint64 {
+	if at+half >= d.count {
+		return hi - uint64(half)
+	}
+	return lo + uint64(half) + d.code(hi-lo-2*uint64(half), w)
 }
 
-// middle decodes the first key of quarter q, between those of quarters lo and
-// hi. A key past the last one of a short block has no code; it stands for one
-// that would follow the bound of the block closely.
-func (d *decoder) middle(q, lo, hi int, w way) {
-	least := d.keys[lo] + uint64(q-lo)*quarterSize
-	most := d.keys[hi] - uint64(hi-q)*quarterSize
-	if q*quarterSize >= d.count {
-		d.keys[q] = most
+// scan looks for key in the quarter from position below on, between lo and hi.
+// It decodes the keys on the way to key, and those left of it, to pass over
+// them.
+func (d *decoder) scan(key, lo, hi uint64, below int, w way) (int, bool) {
+	if lo == key {
+		return below, true
+	}
+	for half := quarterSize / 2; half > 0; half /= 2 {
+		if below+half >= d.count {
+			hi -= uint64(half) // see middle
+			continue
+		}
+		v := lo + uint64(half) + d.code(hi-lo-2*uint64(half), w)
+		if key < v {
+			hi = v
+			continue
+		}
+		if key == v {
+			return below + half, true
+		}
+		d.skip(half, lo, v, w)
+		lo, below = v, below+half
+	}
+	return below + 1, false
+}
+
+// skip decodes the keys at the size - 1 positions between lo and hi.
+func (d *decoder) skip(size int, lo, hi uint64, w way) {
+	if size < 4 {
+		if size == 2 {
+			d.code(hi-lo-2, w)
+		}
 		return
 	}
-	d.keys[q] = least + d.code(most-least, w)
+	half := uint64(size / 2)
+	v := lo + half + d.code(hi-lo-2*half, w)
+	if size == 4 {
+		d.code(v-lo-2, w)
+		d.code(hi-v-2, w)
+		return
+	}
+	d.skip(size/2, lo, v, w)
+	d.skip(size/2, v, hi, w)
 }
 
-// scan looks for key in quarter q. It decodes the keys on the way to key, and
-// those left of it. It is quarter and code in one loop, as calls would take a
-// third of the time.
-func (d *decoder) scan(q int, w way, key uint64) (below int, found bool) {
-	var keys [2 * quarterSize]uint64
-	keys[0], keys[quarterSize] = d.keys[q], d.keys[q+1]
-	first, count := q*quarterSize, d.count-q*quarterSize
-	if keys[0] == key {
-		return first, true
+// fill decodes the keys between the first and the last of keys, of which the
+// first is at that position of the block, and returns the bit after them.
+func (d *decoder) fill(keys []uint64, at int, w way) (end int) {
+	if half := (len(keys) - 1) / 2; half > 0 {
+		keys[half] = d.middle(keys[0], keys[2*half], at, half, w)
+		d.fill(keys[:half+1], at, w)
+		d.fill(keys[half:], at+half, w)
 	}
-	below = 1
-	at := d.at
-	for t, end := 0, quarterSize-1; t < end; {
-		s := &steps[t%quarterSize]
-		t++
-		v := keys[s.lo%32] + uint64(s.below)
-		top := keys[s.hi%32] - uint64(s.above) - v
-		if int(s.mid) >= count {
-			keys[s.mid%32] = v + top
-			end = t + int(s.left)
-			continue
-		}
-		zeros := uint(bits.LeadingZeros64(top))
-		k := 64 - zeros
-		from := at - int(k)&int(w)
-		word := window(d.b, from)
-		if k > 57 {
-			word |= tail(d.b, from)
-		}
-		x, long := decode(word, top, zeros, w)
-		at += (int(k+long) - 1) ^ int(w) - int(w)
-		v += x
-		keys[s.mid%32] = v
-		if v < key {
-			below = max(below, int(s.mid)+1)
-			continue
-		}
-		if v == key {
-			return first + int(s.mid), true
-		}
-		end = t + int(s.left)
-	}
-	return first + below, false
+	return d.at
 }
 
-// quarter decodes the keys of quarter q.
-func (d *decoder) quarter(q int, w way, keys *[2 * quarterSize]uint64) {
-	keys[0], keys[quarterSize] = d.keys[q], d.keys[q+1]
-	for t := range quarterSize - 1 {
-		s := &steps[t]
-		v := keys[s.lo] + uint64(s.below)
-		x := keys[s.hi] - uint64(s.above) - v
-		if q*quarterSize+int(s.mid) < d.count {
-			x = d.code(x, w)
-		}
-		keys[s.mid] = v + x
-	}
-}
-
-// code reads a number from 0 to top.
+// code reads a number from 0 to top in the truncated binary code: with k the
+// bits of top, the 2^k - 1 - top smallest numbers take k-1 bits and the others
+// k. Bits outside of the section are others of it: only a block that breaks
+// the format asks for them.
 func (d *decoder) code(top uint64, w way) uint64 {
-	zeros := uint(bits.LeadingZeros64(top))
-	k := 64 - zeros
-	from := d.at - int(k)&int(w)
-	word := window(d.b, from)
-	if k > 57 {
-		word |= tail(d.b, from)
+	if top == 0 {
+		return 0
 	}
-	x, long := decode(word, top, zeros, w)
-	d.at += (int(k+long) - 1) ^ int(w) - int(w)
-	return x
-}
-
-// decode decodes a number from 0 to top, which has that many leading zeros, in
-// the truncated binary code: with k the bits of top, the 2^k - 1 - top smallest
-// numbers take k-1 bits and the others k. The k bits that it can take are the
-// lowest of word; long is 1 if it takes them all. If top is 0, so is k.
-func decode(word, top uint64, zeros uint, w way) (x uint64, long uint) {
+	b := d.b
+	zeros := uint(bits.LeadingZeros64(top)) & 63
+	k := 64 - zeros
+	from := uint(d.at - int(k)&int(w))
+	i := from / 8
+	if i+8 >= uint(len(b)) {
+		i = 0
+	}
+	word := le64(b[i:]) >> (from % 8)
+	if k > 57 {
+		word |= uint64(b[i+8]) << 1 << (63 - from%8)
+	}
 	mask := ^uint64(0) >> zeros
 	short := mask ^ top
-	x = word >> (-w & 1) & (mask >> 1)
-	last := word >> (uint(63-zeros) &^ uint(w) & 63) & 1
-	l := (short - 1 - x) >> 63 // 1 if x >= short
-	return x + (x+last-short)&-l&mask, uint(l)
+	x := word >> (uint(w) & 1) & (mask >> 1)
+	last := word >> ((k - 1) &^ uint(w) & 63) & 1
+	long := (short - 1 - x) >> 63 // 1 if x >= short, without a branch that nobody could foretell
+	d.at += (int(k+uint(long)) - 1) ^ int(w) - int(w)
+	return x + (x+last-short)&-long
 }
 
-// window returns at least 57 bits from bit on. Where b has no such bits, it
-// returns others: only a block that breaks the format asks for them.
-func window(b []byte, bit int) uint64 {
-	i := max(0, min(bit>>3, len(b)-9))
-	return le64(b[i:]) >> (bit & 7)
-}
+// A block has room for all keys of one, and the bound.
+type block [BlockSize + 1]uint64
 
-// tail returns what window lacks of 64 bits.
-func tail(b []byte, bit int) uint64 {
-	i := max(0, min(bit>>3, len(b)-9))
-	return uint64(b[i+8]) << 1 << (63 - bit&7)
-}
-
-// decode returns all keys of block b in order, in room.
-func (p *points) decode(b int, room *[BlockSize]uint64) []uint64 {
+// decode decodes block b into room. It returns its keys, and the bits where
+// the four runs of codes end.
+func (p *points) decode(b int, room *block) (keys []uint64, ends [4]int) {
+	const half, quarter = BlockSize / 2, BlockSize / 4
 	var d decoder
-	d.open(p, b)
-	d.all(room)
-	return room[:d.count]
-}
-
-// all decodes the whole block, and returns the bits where the four runs end.
-func (d *decoder) all(room *[BlockSize]uint64) (ends [4]int) {
-	d.middle(2, 0, 4, forward)
-	d.middle(1, 0, 2, forward)
-	ends[0] = d.copy(0, forward, room)
-	d.at = d.split
-	ends[1] = d.copy(1, backward, room)
-	d.at = d.end
-	d.middle(3, 2, 4, backward)
-	ends[3] = d.copy(3, backward, room)
-	d.at = d.split
-	ends[2] = d.copy(2, forward, room)
-	return ends
-}
-
-// copy decodes quarter q into its place in room.
-func (d *decoder) copy(q int, w way, room *[BlockSize]uint64) (end int) {
-	var keys [2 * quarterSize]uint64
-	d.quarter(q, w, &keys)
-	copy(room[q*quarterSize:][:quarterSize], keys[:])
-	return d.at
+	split := d.open(p, b)
+	k := room[:]
+	k[0], k[BlockSize] = p.firsts[b], p.bound(b)
+	k[half] = d.middle(k[0], k[BlockSize], 0, half, forward)
+	k[quarter] = d.middle(k[0], k[half], 0, quarter, forward)
+	ends[0] = d.fill(k[:quarter+1], 0, forward)
+	d.at = split
+	ends[1] = d.fill(k[quarter:half+1], quarter, backward)
+	d.at = 8 * int(p.starts[b+1])
+	k[half+quarter] = d.middle(k[half], k[BlockSize], half, quarter, backward)
+	ends[3] = d.fill(k[half+quarter:], half+quarter, backward)
+	d.at = split
+	ends[2] = d.fill(k[half:half+quarter+1], half, forward)
+	return k[:p.count(b)], ends
 }
 
 // An index finds the few items of a sorted list among which a key lies, by the

@@ -75,9 +75,6 @@ func (f *publishFlags) options(list string, trusted note.Verifiers) publish.Opti
 	return o
 }
 
-// openStore opens a folder.
-func openStore(out string) (publish.Store, error) { return publish.NewFolder(out) }
-
 func newSnapshotBuild() *cobra.Command {
 	var (
 		from   importFlags
@@ -94,7 +91,9 @@ Bad lines are reported with file, line and reason, and the good ones kept;
 any other under dnsbl-1.SUFFIX, unless it is given as ZONE=FILE.`,
 		Example: `  ucedge keygen bl.example
   ucedge snapshot build --l1 dnsbl-1.bl.example --l2 dnsbl-2.bl.example --key bl.example.key --out publish
-  ucedge snapshot build --l3 dnsbl-3.bl.example=prefixes.txt --key bl.example.key --out publish --json`,
+  ucedge snapshot build --l3 dnsbl-3.bl.example=prefixes.txt --key bl.example.key --out publish --json
+  AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… ucedge snapshot build --l1 dnsbl-1.bl.example --key bl.example.key \
+      --out s3://ACCOUNT.r2.cloudflarestorage.com/BUCKET`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !from.given() {
 				return misusef(cmd, "no zone file: give --l1, --l2 or --l3")

@@ -83,6 +83,8 @@ func commands() []*cobra.Command {
 		newRun(),
 		newKeygen(),
 		newSnapshot(),
+		newOrigin(),
+		newTrap(),
 		newEdge(),
 		newCheck(),
 		newQuery(),
@@ -97,7 +99,7 @@ func wrapArgs(cmd *cobra.Command) {
 	if check == nil {
 		check = cobra.NoArgs
 	}
-	if cmd.HasSubCommands() {
+	if cmd.HasSubCommands() && cmd.RunE == nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error { return cmd.Help() }
 		check = func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {

@@ -204,13 +204,16 @@ func TestReports(t *testing.T) {
 	list := w.reports("# list\n192.0.2.3 2026-11-22T11:00:00Z scan\n")
 	list.media = "text/plain"
 	w.expect(list, 200, `"accepted":1`)
+	zone := w.reports(":127.0.0.2:listed\n192.0.2.5\n")
+	zone.media, zone.path = "text/x-rbldnsd", "/v1/reports?kind=scan"
+	w.expect(zone, 200, `"accepted":1`)
 	mail := w.reports("Content-Type: message/feedback-report\n\nFeedback-Type: abuse\nSource-IP: 192.0.2.4\nArrival-Date: Sun, 22 Nov 2026 11:00:00 +0000\n")
 	mail.media = "message/rfc822"
 	w.expect(mail, 200, `"accepted":1`)
 
 	found, err := w.ledger.Reports(context.Background(), netip.MustParsePrefix("192.0.2.0/24"), 0, ledger.MaxTime)
-	if err != nil || len(found) != 5 {
-		t.Fatalf("ledger has %d reports, want 5: %v %v", len(found), found, err)
+	if err != nil || len(found) != 6 {
+		t.Fatalf("ledger has %d reports, want 6: %v %v", len(found), found, err)
 	}
 	for _, r := range found {
 		if r.Reporter != "feed-a" {

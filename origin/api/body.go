@@ -86,5 +86,9 @@ type patient struct {
 
 func (p *patient) Read(b []byte) (int, error) {
 	p.control.SetReadDeadline(time.Now().Add(stall)) // an error means that there are no deadlines
-	return p.Reader.Read(b)
+	n, err := p.Reader.Read(b)
+	if err != nil { // the body is over; the answer may take its time
+		p.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }

@@ -108,8 +108,10 @@ func (h *Handler) parser(r *http.Request) (func(io.Reader) report.Reports, error
 		return func(body io.Reader) report.Reports { return report.List(body, rules) }, nil
 	case "message/rfc822":
 		return func(body io.Reader) report.Reports { return report.Mail(body, rules, h.Relays) }, nil
+	case "text/x-rbldnsd":
+		return func(body io.Reader) report.Reports { return report.ZoneFile(body, rules) }, nil
 	}
-	return nil, fail(http.StatusUnsupportedMediaType, "the body must be application/x-ndjson, text/csv, text/plain or message/rfc822")
+	return nil, fail(http.StatusUnsupportedMediaType, "the body must be application/x-ndjson, text/csv, text/plain, text/x-rbldnsd or message/rfc822")
 }
 
 // form serves senders that speak to blocklist.de. The key is in the field

@@ -102,7 +102,7 @@ func TestKill(t *testing.T) {
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	empty := 0
 	for round := range rounds {
-		ids, serials := killedRound(t, file, time.Duration(1+random.IntN(60))*time.Millisecond)
+		ids, serials := killedRound(t, file, time.Duration(1+random.IntN(60))*time.Millisecond, random.IntN(8) == 0)
 		for _, id := range ids {
 			stored[id] = true
 		}
@@ -125,8 +125,8 @@ func TestKill(t *testing.T) {
 }
 
 // killedRound runs a child, kills it some time after its first acknowledgement
-// or, one time in eight, after its start, and returns what it acknowledged.
-func killedRound(t *testing.T, file string, after time.Duration) (ids []string, serials []int64) {
+// or, if early, after its start, and returns what it acknowledged.
+func killedRound(t *testing.T, file string, after time.Duration, early bool) (ids []string, serials []int64) {
 	t.Helper()
 	child := exec.Command(os.Args[0])
 	child.Env = append(os.Environ(), childLedger+"="+file)
@@ -140,7 +140,7 @@ func killedRound(t *testing.T, file string, after time.Duration) (ids []string, 
 	}
 	kill := func() { child.Process.Kill() }
 	var timer *time.Timer
-	if after%8 == 0 {
+	if early {
 		timer = time.AfterFunc(after, kill)
 	}
 	lines := bufio.NewReader(out)

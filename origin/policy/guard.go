@@ -35,6 +35,13 @@ func newGuard(in Input) guard {
 	return g
 }
 
+// Never returns a function that tells why the whole of a prefix is never listed
+// under a profile: what the registries reserve and what the site protects.
+func Never(p *Profile, protected []Protected) func(netip.Prefix) (why string, never bool) {
+	g := newGuard(Input{Profile: p, Protected: protected})
+	return g.never
+}
+
 // side returns the index of a family.
 func side(v6 bool) int {
 	if v6 {

@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net/netip"
 	"slices"
 
 	"ucedge/snapshot"
-	"ucedge/snapshot/manifest"
 )
 
 // A Limit names what keeps a faulty policy or a poisoned feed from reaching
@@ -63,17 +63,11 @@ func (r *run) excesses(s *snapshot.Snapshot, churn float64) (out []*Excess) {
 
 // churn compares s with the snapshot before. Without one, or with one that is
 // damaged, there is none.
-func (r *run) churn(stock map[manifest.Object][]byte, s *snapshot.Snapshot) float64 {
-	o, _ := r.before.Object(manifest.Base, manifest.Zstd)
-	wire, ok := stock[o]
-	if !ok {
+func (r *run) churn(before []byte, s *snapshot.Snapshot) float64 {
+	if before == nil {
 		return 0
 	}
-	plain, err := o.Open(wire)
-	if err != nil {
-		return 0
-	}
-	old, err := snapshot.Open(plain)
+	old, err := snapshot.Open(before)
 	if err != nil {
 		r.Log.Warn("snapshot before does not open, its churn is not known", "list", r.List, "err", err)
 		return 0
@@ -87,7 +81,7 @@ func (r *run) churn(stock map[manifest.Object][]byte, s *snapshot.Snapshot) floa
 func churn(a, b *snapshot.Snapshot) float64 {
 	var either, both int
 	for _, level := range []snapshot.Level{snapshot.Address, snapshot.Allocation, snapshot.System} {
-		e, n := overlap(a.Listings(level), b.Listings(level))
+		e, n := overlap(a.Entries(level), b.Entries(level))
 		either, both = either+e, both+n
 	}
 	if either < churnEntriesMin {
@@ -96,39 +90,78 @@ func churn(a, b *snapshot.Snapshot) float64 {
 	return float64(either-both) / float64(either)
 }
 
+// An entry is what churn compares.
+type entry struct {
+	prefix   netip.Prefix
+	excluded bool
+}
+
 // overlap counts the entries of two ascending sequences: those in either, and
 // those in both.
-func overlap(a, b iter.Seq[snapshot.Listing]) (either, both int) {
-	next, stop := iter.Pull(b)
+func overlap(a, b iter.Seq2[netip.Prefix, bool]) (either, both int) {
+	next, stop := iter.Pull(batches(b))
 	defer stop()
-	y, more := next()
-	for x := range a {
-		for more && compare(y, x) < 0 {
-			either++
-			y, more = next()
-		}
-		if more && compare(y, x) == 0 {
-			both++
-			y, more = next()
-		}
+	rest, more := next()
+	advance := func() {
 		either++
+		if rest = rest[1:]; len(rest) == 0 {
+			rest, more = next()
+		}
 	}
-	for ; more; _, more = next() {
-		either++
+	for prefix, excluded := range a {
+		x, order := entry{prefix, excluded}, -1
+		for more {
+			if order = compare(x, rest[0]); order <= 0 {
+				break
+			}
+			advance()
+		}
+		if more && order == 0 {
+			both++
+			advance()
+		} else {
+			either++
+		}
+	}
+	for more {
+		advance()
 	}
 	return either, both
 }
 
+// batchSize is the number of entries from which it no longer matters that a
+// pull takes as long as ten comparisons.
+const batchSize = 512
+
+// batches yields all in pieces, each valid until the next.
+func batches(all iter.Seq2[netip.Prefix, bool]) iter.Seq[[]entry] {
+	return func(yield func([]entry) bool) {
+		batch := make([]entry, 0, batchSize)
+		for prefix, excluded := range all {
+			if batch = append(batch, entry{prefix, excluded}); len(batch) < batchSize {
+				continue
+			}
+			if !yield(batch) {
+				return
+			}
+			batch = batch[:0]
+		}
+		if len(batch) > 0 {
+			yield(batch)
+		}
+	}
+}
+
 // compare orders as images do: IPv4 before IPv6, by address, by length; an
 // exclusion is another entry than a listing of the same prefix.
-func compare(a, b snapshot.Listing) int {
-	if c := a.Prefix.Addr().Compare(b.Prefix.Addr()); c != 0 {
+func compare(a, b entry) int {
+	if c := a.prefix.Addr().Compare(b.prefix.Addr()); c != 0 {
 		return c
 	}
-	if c := a.Prefix.Bits() - b.Prefix.Bits(); c != 0 || a.Excluded == b.Excluded {
+	if c := a.prefix.Bits() - b.prefix.Bits(); c != 0 || a.excluded == b.excluded {
 		return c
 	}
-	if a.Excluded {
+	if a.excluded {
 		return -1
 	}
 	return 1

@@ -1,8 +1,11 @@
 package publish
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"fmt"
+	"sync"
 
 	"ucedge/snapshot"
 	"ucedge/snapshot/build"
@@ -24,61 +27,92 @@ func objectsOf(parcels []parcel) []manifest.Object {
 	return out
 }
 
-// takeStock reads every object of the manifest before and returns the wire
-// bytes of those that are whole. One that is not is logged; it is put again if
-// it is still needed.
-func (r *run) takeStock(ctx context.Context) map[manifest.Object][]byte {
-	stock := map[manifest.Object][]byte{}
+// A stock is what the store holds of the manifest before.
+type stock struct {
+	wire  map[manifest.Object][]byte // objects that are whole
+	image []byte                     // the base, or nil
+}
+
+// takeStock reads every object of the manifest before. One that is not whole
+// is logged; it is put again if it is still needed.
+func (r *run) takeStock(ctx context.Context) stock {
+	s := stock{wire: map[manifest.Object][]byte{}}
 	for _, o := range r.before.Objects {
 		wire, err := r.store.Get(ctx, o.StoreName(), o.WireSize)
+		var plain []byte
 		if err == nil {
-			_, err = o.Open(wire)
+			plain, err = o.Open(wire)
 		}
 		if err != nil {
 			r.Log.Warn("object of the manifest before is damaged", "list", r.List, "object", o.StoreName(), "err", err)
 			continue
 		}
-		stock[o] = wire
-	}
-	return stock
-}
-
-// pack builds the objects of in, and takes from the stock those that are the
-// same as before.
-func (r *run) pack(in build.Input, stock map[manifest.Object][]byte) ([]parcel, error) {
-	image, err := build.Image(in)
-	if err != nil {
-		return nil, err
-	}
-	plains := map[manifest.Role][]byte{manifest.Base: image}
-	if !r.NoFilter {
-		if plains[manifest.Filter], err = build.Filter(image); err != nil {
-			return nil, err
+		s.wire[o] = wire
+		if o.Role == manifest.Base && o.Coding == manifest.Zstd {
+			s.image = plain
 		}
 	}
+	return s
+}
+
+// together runs all at once, and returns the error of the first, in this
+// order, that fails.
+func together(all ...func() error) error {
+	errs := make([]error, len(all))
+	var wait sync.WaitGroup
+	for i, do := range all {
+		wait.Go(func() { errs[i] = do() })
+	}
+	wait.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pack makes parcels of an image and of its filter, and takes from the stock
+// those that are the same as before.
+func (r *run) pack(image []byte, stock stock) ([]parcel, error) {
+	var base, filter []parcel
+	err := together(func() (err error) {
+		base, err = r.parcels(manifest.Base, image, stock)
+		return err
+	}, func() error {
+		if r.NoFilter {
+			return nil
+		}
+		plain, err := build.Filter(image)
+		if err != nil {
+			return err
+		}
+		filter, err = r.parcels(manifest.Filter, plain, stock)
+		return err
+	})
+	return append(base, filter...), err
+}
+
+// parcels returns an object in every coding.
+func (r *run) parcels(role manifest.Role, plain []byte, stock stock) ([]parcel, error) {
 	codings := []manifest.Coding{manifest.Zstd}
 	if r.Gzip {
 		codings = append(codings, manifest.Gzip)
 	}
 	var out []parcel
-	for _, role := range []manifest.Role{manifest.Base, manifest.Filter} {
-		if plains[role] == nil {
-			continue
+	for _, coding := range codings {
+		p, err := r.parcel(role, plain, coding, stock)
+		if err != nil {
+			return nil, err
 		}
-		for _, coding := range codings {
-			p, err := r.parcel(role, plains[role], coding, stock)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, p)
-		}
+		out = append(out, p)
 	}
 	return out, nil
 }
 
-func (r *run) parcel(role manifest.Role, plain []byte, coding manifest.Coding, stock map[manifest.Object][]byte) (parcel, error) {
+func (r *run) parcel(role manifest.Role, plain []byte, coding manifest.Coding, stock stock) (parcel, error) {
 	if o, ok := r.before.Object(role, coding); ok && o.Hash == sha256.Sum256(plain) {
-		if wire, ok := stock[o]; ok {
+		if wire, ok := stock.wire[o]; ok {
 			return parcel{o, wire, true}, nil
 		}
 	}
@@ -86,8 +120,27 @@ func (r *run) parcel(role manifest.Role, plain []byte, coding manifest.Coding, s
 	return parcel{o, wire, false}, err
 }
 
-// inspect does with the output what an edge will do with it, and more: every
-// coding, and the full check. It returns the image.
+// examine does the full check of an image, and meanwhile compares it with the
+// one before, if there is one.
+func (r *run) examine(image, before []byte) (churn float64, err error) {
+	s, err := snapshot.Open(image)
+	if err == nil {
+		err = together(s.Check, func() error {
+			if !bytes.Equal(image, before) {
+				churn = r.churn(before, s)
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return 0, fmt.Errorf("own image: %w", err)
+	}
+	return churn, nil
+}
+
+// inspect does with the output what an edge will do with it, in every coding.
+// The image that it decodes, and returns, has the hash of the one that examine
+// has checked.
 func (r *run) inspect(signed []byte, parcels []parcel) (*snapshot.Snapshot, error) {
 	m, err := manifest.Open(signed, verifiers{r.keys, nil})
 	if err != nil {
@@ -107,9 +160,6 @@ func (r *run) inspect(signed []byte, parcels []parcel) (*snapshot.Snapshot, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Check(); err != nil {
-		return nil, err
-	}
 	if plains[manifest.Filter] == nil {
 		return s, nil
 	}
@@ -117,6 +167,5 @@ func (r *run) inspect(signed []byte, parcels []parcel) (*snapshot.Snapshot, erro
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.WithFilter(f)
-	return s, err
+	return s.WithFilter(f)
 }

@@ -49,7 +49,12 @@ type Options struct {
 	Gzip     bool          // adds a gzip twin of each object
 	NoFilter bool          // leaves the filter object out
 
-	Trusted   note.Verifiers   // old keys that may have signed the manifest that is replaced; may be nil
+	Trusted note.Verifiers // old keys that may have signed the manifest that is replaced; may be nil
+	// TakeSerial returns a serial that was never used and is not below atLeast,
+	// and keeps it from ever being used again. Nil takes atLeast itself, which
+	// is above all that the store has seen.
+	TakeSerial func(ctx context.Context, atLeast snapshot.Serial) (snapshot.Serial, error)
+
 	Limits    *snapshot.Limits // what a snapshot may list; nil is snapshot.DefaultLimits
 	ChurnMax  float64          // share of the entries that may differ from the snapshot before, 0 to 1
 	Override  []Limit          // limits that an operator lifts for this run
@@ -158,12 +163,31 @@ func orDefault[T comparable](v, otherwise T) T {
 }
 
 func (r *run) publish(ctx context.Context, in build.Input) (Result, error) {
-	stock := r.takeStock(ctx)
-	parcels, err := r.pack(in, stock)
+	var stock stock
+	var plain []byte
+	err := together(func() (err error) {
+		plain, err = build.Image(in)
+		return err
+	}, func() error {
+		stock = r.takeStock(ctx)
+		return nil
+	})
 	if err != nil {
 		return Result{}, err
 	}
-	res, err := r.sign(in.Profile.Name, r.ABIMin, r.ABIMax, objectsOf(parcels))
+	var parcels []parcel
+	var churn float64
+	err = together(func() (err error) {
+		parcels, err = r.pack(plain, stock)
+		return err
+	}, func() (err error) {
+		churn, err = r.examine(plain, stock.image)
+		return err
+	})
+	if err != nil {
+		return Result{}, err
+	}
+	res, err := r.sign(ctx, in.Profile.Name, r.ABIMin, r.ABIMax, objectsOf(parcels))
 	if err != nil {
 		return Result{}, err
 	}
@@ -171,9 +195,7 @@ func (r *run) publish(ctx context.Context, in build.Input) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("own output: %w", err)
 	}
-	if res.Changed {
-		res.Churn = r.churn(stock, image)
-	}
+	res.Churn = churn
 	if err := r.limit(image, res.Churn); err != nil {
 		return Result{}, err
 	}
@@ -206,7 +228,7 @@ func (r *run) resign(ctx context.Context) (Result, error) {
 			return Result{}, fmt.Errorf("object %q: %w", o.StoreName(), fs.ErrNotExist)
 		}
 	}
-	res, err := r.sign(r.before.Profile, r.before.ABIMin, r.before.ABIMax, r.before.Objects)
+	res, err := r.sign(ctx, r.before.Profile, r.before.ABIMin, r.before.ABIMax, r.before.Objects)
 	if err != nil {
 		return Result{}, err
 	}
@@ -214,13 +236,17 @@ func (r *run) resign(ctx context.Context) (Result, error) {
 }
 
 // sign makes the manifest that follows the one before.
-func (r *run) sign(profile string, abiMin, abiMax uint32, objects []manifest.Object) (Result, error) {
+func (r *run) sign(ctx context.Context, profile string, abiMin, abiMax uint32, objects []manifest.Object) (Result, error) {
 	if r.before.Serial == math.MaxUint32 {
 		return Result{}, errors.New("the last serial is in use")
 	}
+	serial, err := r.serial(ctx)
+	if err != nil {
+		return Result{}, err
+	}
 	m := manifest.Manifest{
 		List:    r.List,
-		Serial:  max(r.before.Serial+1, snapshot.Serial(r.Now)),
+		Serial:  serial,
 		Built:   r.Now,
 		Next:    r.Now + int64(r.Interval/time.Second),
 		Expires: r.Now + int64(r.Life/time.Second),
@@ -236,6 +262,19 @@ func (r *run) sign(profile string, abiMin, abiMax uint32, objects []manifest.Obj
 		return Result{}, err
 	}
 	return Result{Manifest: m, Signed: signed, Changed: r.signed == nil || !m.SameObjects(r.before)}, nil
+}
+
+// serial returns the serial of the next manifest.
+func (r *run) serial(ctx context.Context) (snapshot.Serial, error) {
+	atLeast := max(r.before.Serial+1, snapshot.Serial(r.Now))
+	if r.TakeSerial == nil {
+		return atLeast, nil
+	}
+	serial, err := r.TakeSerial(ctx, atLeast)
+	if err == nil && serial < atLeast {
+		err = fmt.Errorf("serial %d was taken, at least %d is needed", serial, atLeast)
+	}
+	return serial, err
 }
 
 // finish keeps the manifest before in the history, replaces it, and deletes

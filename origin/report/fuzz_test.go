@@ -32,7 +32,7 @@ func checkAll(t *testing.T, body []byte, reports Reports) {
 	for r, err := range reports {
 		if err != nil {
 			var refusal *Refusal
-			if !errors.As(err, &refusal) || refusal.Line < 1 || refusal.Line > lines {
+			if !errors.As(err, &refusal) || refusal.Line < 0 || refusal.Line > lines {
 				t.Fatalf("error %v in a body of %d lines", err, lines)
 			}
 			if r != (Report{}) {
@@ -111,6 +111,19 @@ func FuzzMail(f *testing.F) {
 		for _, format := range []string{"mail", "mail-relay"} {
 			checkAll(t, body, formats[format](body, testRules()))
 		}
+	})
+}
+
+func FuzzZoneFile(f *testing.F) {
+	seed(f, "zonefile")
+	f.Fuzz(func(t *testing.T, body []byte) {
+		for _, err := range formats["zonefile"](body, testRules()) {
+			var refusal *Refusal
+			if err != nil && !errors.As(err, &refusal) {
+				return // a limit or what is no zone file at all
+			}
+		}
+		checkAll(t, body, formats["zonefile"](body, testRules()))
 	})
 }
 

@@ -45,6 +45,10 @@ var formats = map[string]func(body []byte, rules Rules) Reports{
 			Addresses: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")},
 		})
 	},
+	"zonefile": func(b []byte, r Rules) Reports {
+		r.Kind = snapshot.Scan
+		return ZoneFile(bytes.NewReader(b), r)
+	},
 	"list-user": func(b []byte, r Rules) Reports {
 		r.Kind = snapshot.UserReport
 		return List(bytes.NewReader(b), r)

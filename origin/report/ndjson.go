@@ -1,7 +1,6 @@
 package report
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -95,7 +94,11 @@ func parseObject(line []byte, set func(field int, value []byte) error) error {
 // An objectScanner takes tokens of JSON (RFC 8259) off the front of a line.
 type objectScanner struct{ rest []byte }
 
-func (s *objectScanner) space() { s.rest = bytes.TrimLeft(s.rest, " \t\r") }
+func (s *objectScanner) space() {
+	for len(s.rest) > 0 && (s.rest[0] == ' ' || s.rest[0] == '\t' || s.rest[0] == '\r') {
+		s.rest = s.rest[1:]
+	}
+}
 
 // punct takes the character c, if it is next.
 func (s *objectScanner) punct(c byte) bool {

@@ -80,12 +80,17 @@ const (
 
 // A Refusal says why one record was refused.
 type Refusal struct {
-	Line   int // of the body, from 1; for mails, always 1
+	Line   int // of the body, from 1; 1 for mails, 0 if no line is known
 	Reason string
 }
 
 // Error returns the refusal with its line in front.
-func (r *Refusal) Error() string { return fmt.Sprintf("line %d: %s", r.Line, r.Reason) }
+func (r *Refusal) Error() string {
+	if r.Line == 0 {
+		return r.Reason
+	}
+	return fmt.Sprintf("line %d: %s", r.Line, r.Reason)
+}
 
 // A Reports is what a parser gives: for each record a report and no error, or
 // a *Refusal. Any other error comes from reading the body, and is the last.

@@ -27,8 +27,9 @@ type Live struct {
 
 // decided is one state and what policy made of it. It never changes.
 type decided struct {
-	in     policy.Input // impacts by unit
-	result *policy.Result
+	in      policy.Input // impacts by unit
+	result  *policy.Result
+	impacts map[string]uint64 // by reporter
 }
 
 // NewLive returns a Live on a ledger. The clock gives seconds since the Unix
@@ -40,15 +41,19 @@ func NewLive(l ledger.Ledger, s Settings, clock func() int64) *Live {
 // Decide reads the state of this moment, records relapses, and makes the
 // result the one that Explain tells of.
 func (v *Live) Decide(ctx context.Context) (*policy.Result, error) {
-	in, err := Read(ctx, v.ledger, v.clock(), v.settings)
+	room := 0
+	if last := v.current.Load(); last != nil {
+		room = len(last.in.Impacts) + len(last.in.Impacts)/16
+	}
+	in, numbers, err := read(ctx, v.ledger, netip.Prefix{}, v.clock(), v.settings, room)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read state: %w", err)
 	}
 	if err := v.ledger.AppendDecisions(ctx, Relapses(in)); err != nil {
 		return nil, err
 	}
 	// Impacts come by address, so by unit.
-	d := &decided{in: in, result: policy.Decide(in)}
+	d := &decided{in: in, result: policy.Decide(in), impacts: numbers.count(in.Impacts)}
 	v.current.Store(d)
 	return d.result, nil
 }
@@ -75,10 +80,26 @@ func impactsOf(all []policy.Impact, u routes.Unit) []policy.Impact {
 	return all[first : first+n]
 }
 
+// Impacts returns how many impacts of each reporter were in the window when it
+// was decided last. The caller must not change the map.
+func (v *Live) Impacts() map[string]uint64 {
+	if d := v.current.Load(); d != nil {
+		return d.impacts
+	}
+	return nil
+}
+
+// Known reports whether the address had an impact in the window when it was
+// decided last.
+func (v *Live) Known(a netip.Addr) bool {
+	d := v.current.Load()
+	return d != nil && len(impactsOf(d.in.Impacts, routes.UnitOf(a))) > 0
+}
+
 // CheckRemoval asks policy about the ledger as it is now, not as it was decided
 // last: limits hold for requests that follow each other closely.
 func (v *Live) CheckRemoval(ctx context.Context, q policy.RemovalRequest) error {
-	in, err := read(ctx, v.ledger, routes.UnitOf(q.Address).Prefix(), v.clock(), v.settings)
+	in, _, err := read(ctx, v.ledger, routes.UnitOf(q.Address).Prefix(), v.clock(), v.settings, 0)
 	if err != nil {
 		return fmt.Errorf("check removal: %w", err)
 	}
@@ -87,7 +108,7 @@ func (v *Live) CheckRemoval(ctx context.Context, q policy.RemovalRequest) error 
 
 // CheckManual does so for a manual listing, which no impact matters to.
 func (v *Live) CheckManual(ctx context.Context, m policy.Manual) error {
-	in, err := read(ctx, v.ledger, m.Prefix, v.clock(), v.settings)
+	in, _, err := read(ctx, v.ledger, m.Prefix, v.clock(), v.settings, 0)
 	if err != nil {
 		return fmt.Errorf("check manual listing: %w", err)
 	}

@@ -29,33 +29,35 @@ type Settings struct {
 // Read returns what was known and decided at a time, in seconds since the Unix
 // epoch. Reporters are numbered in the order in which their impacts come.
 func Read(ctx context.Context, l ledger.Ledger, at int64, s Settings) (policy.Input, error) {
-	in, err := read(ctx, l, netip.Prefix{}, at, s)
+	in, _, err := read(ctx, l, netip.Prefix{}, at, s, 0)
 	if err != nil {
 		return policy.Input{}, fmt.Errorf("read state at %d: %w", at, err)
 	}
 	return in, nil
 }
 
-// read does so with the impacts within a prefix alone, unless it is zero.
-func read(ctx context.Context, l ledger.Ledger, within netip.Prefix, at int64, s Settings) (policy.Input, error) {
+// read does so with the impacts within a prefix alone, unless it is zero. It
+// has room for so many of them before it must grow.
+func read(ctx context.Context, l ledger.Ledger, within netip.Prefix, at int64, s Settings, room int) (policy.Input, *numbers, error) {
 	found, err := l.Impacts(ctx, within, at-policy.Window, at)
 	if err != nil {
-		return policy.Input{}, err
+		return policy.Input{}, nil, err
 	}
 	events, err := l.Events(ctx, at, ledger.Exempted, ledger.ExemptionEnded, ledger.Removed, ledger.Relapsed, ledger.ManualListed, ledger.Purged)
 	if err != nil {
-		return policy.Input{}, err
+		return policy.Input{}, nil, err
 	}
 	in := policy.Input{Now: at, Profile: s.Profile, Protected: s.Protected}
 	if s.Routes != nil {
 		in.Routes = s.Routes()
 	}
+	in.Impacts = make([]policy.Impact, 0, room)
 	numbers := &numbers{}
 	for r := range found {
 		in.Impacts = append(in.Impacts, policy.Impact{Unit: routes.UnitOf(r.Address), Seen: r.Seen, Reporter: numbers.of(r), Kind: r.Kind})
 	}
 	replay(&in, events, numbers)
-	return in, nil
+	return in, numbers, nil
 }
 
 // numbers gives reporters numbers in the order in which they are met, which is
@@ -84,6 +86,19 @@ func (n *numbers) named(name string) uint32 {
 		n.byName[name] = number
 	}
 	return number
+}
+
+// count returns the number of impacts of each reporter.
+func (n *numbers) count(impacts []policy.Impact) map[string]uint64 {
+	byNumber := make([]uint64, len(n.byName))
+	for _, i := range impacts {
+		byNumber[i.Reporter]++
+	}
+	counts := make(map[string]uint64, len(n.byName))
+	for name, number := range n.byName {
+		counts[name] = byNumber[number]
+	}
+	return counts
 }
 
 // replay turns events, in the order of their times, into the standing of the

@@ -10,53 +10,24 @@ import (
 
 // encode returns all sections in canonical order; that of collateral, the
 // third, is still empty.
-func encode(zones []snapshot.Zone, profile snapshot.Profile, listings []snapshot.Listing) []section {
+func encode(zones []snapshot.Zone, profile snapshot.Profile, parts []part) []section {
 	sections := []section{
 		{kind: snapshot.KindZones, count: len(zones), body: encodeZones(zones)},
 		{kind: snapshot.KindProfile, count: 1, body: appendString(appendString(nil, profile.Name), profile.Text)},
 		{kind: snapshot.KindCollateral, count: int(snapshot.System)},
 	}
-	var parts []part
-	for _, level := range []snapshot.Level{snapshot.Address, snapshot.Allocation, snapshot.System} {
-		for _, family := range []uint8{4, 6} {
-			if p := newPart(level, family, listings); len(p.nets)+len(p.points) > 0 {
-				parts = append(parts, p)
-			}
-		}
-	}
+	points := make(chan []section, 1)
+	go func() { points <- encodePoints(parts) }()
 	t := newTables(parts)
 	nets := make([]section, 0, len(parts))
-	for _, p := range parts {
-		if len(p.nets) > 0 {
+	for i := range parts {
+		if p := &parts[i]; len(p.nets) > 0 {
 			nets = append(nets, section{snapshot.KindNets, p.level, p.family, len(p.nets), p.encodeNets(t)})
 		}
 	}
 	sections = append(sections, t.sections()...) // the rows are complete now
 	sections = append(sections, nets...)
-	return append(sections, encodePoints(parts)...)
-}
-
-// A part is what one level lists of one family, in canonical order.
-type part struct {
-	level        snapshot.Level
-	family       uint8
-	nets, points []snapshot.Listing
-}
-
-func newPart(level snapshot.Level, family uint8, listings []snapshot.Listing) part {
-	p := part{level: level, family: family}
-	for i := range listings {
-		l := &listings[i]
-		if l.Level != level || l.Prefix.Addr().Is4() != (family == 4) {
-			continue
-		}
-		if isPoint(l) {
-			p.points = append(p.points, *l)
-		} else {
-			p.nets = append(p.nets, *l)
-		}
-	}
-	return p
+	return append(sections, <-points...)
 }
 
 func encodeZones(zones []snapshot.Zone) []byte {
@@ -94,27 +65,46 @@ func collateral(rows []snapshot.Collateral) []byte {
 // tables are the AS names and texts of all nets, sorted, and their facts in
 // the order in which nets first use them.
 type tables struct {
-	systems []system
-	texts   []string
-	rows    []snapshot.Facts
-	rowOf   map[snapshot.Facts]int
+	systems  []system
+	systemOf map[system]uint32 // 1 + the index; 0 for none
+	texts    []string
+	textOf   map[string]uint32 // 1 + the index; 0 for none
+	rows     []row
+	rowOf    map[row]int
+}
+
+// A row is facts with references to the tables.
+type row struct {
+	count, threshold, system, text uint32
+	first, last, end               snapshot.Hour
+	kinds                          snapshot.Kinds
 }
 
 func newTables(parts []part) *tables {
-	systems, texts := map[system]bool{}, map[string]bool{}
-	for _, p := range parts {
-		for _, l := range p.nets {
-			systems[systemOf(l)] = true
-			texts[l.Text] = true
+	t := &tables{systemOf: map[system]uint32{}, textOf: map[string]uint32{}, rowOf: map[row]int{}}
+	for i := range parts {
+		var before system
+		for j := range parts[i].nets {
+			l := &parts[i].nets[j]
+			if x := systemOf(*l); x != before {
+				t.systemOf[x] = 0
+				before = x
+			}
+			if l.Text != "" {
+				t.textOf[l.Text] = 0
+			}
 		}
 	}
-	delete(systems, system{})
-	delete(texts, "")
-	return &tables{
-		systems: slices.SortedFunc(maps.Keys(systems), system.compare),
-		texts:   slices.Sorted(maps.Keys(texts)),
-		rowOf:   map[snapshot.Facts]int{},
+	delete(t.systemOf, system{})
+	t.systems = slices.SortedFunc(maps.Keys(t.systemOf), system.compare)
+	for i, x := range t.systems {
+		t.systemOf[x] = uint32(i + 1)
 	}
+	t.texts = slices.Sorted(maps.Keys(t.textOf))
+	for i, text := range t.texts {
+		t.textOf[text] = uint32(i + 1)
+	}
+	return t
 }
 
 // ref returns the reference to the facts of the next net: 0 for an exclusion, 1
@@ -123,11 +113,15 @@ func (t *tables) ref(l *snapshot.Listing) uint64 {
 	if l.Excluded {
 		return 0
 	}
-	if i, ok := t.rowOf[l.Facts]; ok {
+	r := row{
+		count: l.Count, threshold: l.Threshold, system: t.systemOf[systemOf(*l)], text: t.textOf[l.Text],
+		first: l.First, last: l.Last, end: l.End, kinds: l.Kinds,
+	}
+	if i, ok := t.rowOf[r]; ok {
 		return uint64(len(t.rows) - i + 1)
 	}
-	t.rowOf[l.Facts] = len(t.rows)
-	t.rows = append(t.rows, l.Facts)
+	t.rowOf[r] = len(t.rows)
+	t.rows = append(t.rows, r)
 	return 1
 }
 
@@ -155,15 +149,15 @@ func (t *tables) sections() (out []section) {
 }
 
 func (t *tables) encodeRows() []byte {
-	columns := []func(f *snapshot.Facts) uint64{
-		func(f *snapshot.Facts) uint64 { return uint64(f.Count) },
-		func(f *snapshot.Facts) uint64 { return uint64(f.Threshold) },
-		func(f *snapshot.Facts) uint64 { return t.system(f) },
-		func(f *snapshot.Facts) uint64 { return uint64(f.First) },
-		func(f *snapshot.Facts) uint64 { return uint64(f.Last) },
-		func(f *snapshot.Facts) uint64 { return uint64(f.End) },
-		func(f *snapshot.Facts) uint64 { return uint64(f.Kinds) },
-		func(f *snapshot.Facts) uint64 { return t.text(f) },
+	columns := []func(r *row) uint64{
+		func(r *row) uint64 { return uint64(r.count) },
+		func(r *row) uint64 { return uint64(r.threshold) },
+		func(r *row) uint64 { return uint64(r.system) },
+		func(r *row) uint64 { return uint64(r.first) },
+		func(r *row) uint64 { return uint64(r.last) },
+		func(r *row) uint64 { return uint64(r.end) },
+		func(r *row) uint64 { return uint64(r.kinds) },
+		func(r *row) uint64 { return uint64(r.text) },
 	}
 	var b []byte
 	for _, column := range columns {
@@ -172,22 +166,4 @@ func (t *tables) encodeRows() []byte {
 		}
 	}
 	return b
-}
-
-// system returns 1 + the index of the AS in the table, or 0 for none.
-func (t *tables) system(f *snapshot.Facts) uint64 {
-	i, ok := slices.BinarySearchFunc(t.systems, system{f.ASN, f.ASName}, system.compare)
-	if !ok {
-		return 0
-	}
-	return uint64(i + 1)
-}
-
-// text returns 1 + the index of the text in the table, or 0 for none.
-func (t *tables) text(f *snapshot.Facts) uint64 {
-	i, ok := slices.BinarySearch(t.texts, f.Text)
-	if !ok {
-		return 0
-	}
-	return uint64(i + 1)
 }

@@ -4,6 +4,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"runtime"
+	"slices"
+	"sync"
 
 	"github.com/bits-and-blooms/bloom/v3"
 
@@ -22,27 +25,28 @@ func Filter(image []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var blooms []snapshot.Bloom
-	for _, x := range s.Sections() {
-		if x.Kind == snapshot.KindNets || x.Kind == snapshot.KindPoints {
-			blooms = append(blooms, snapshot.Bloom{Kind: x.Kind, Level: x.Level, Family: x.Family})
-		}
-	}
+	blooms := 0
 	var table, words []byte
-	for _, b := range blooms {
+	for _, x := range s.Sections() {
+		if x.Kind != snapshot.KindNets && x.Kind != snapshot.KindPoints {
+			continue
+		}
+		blooms++
+		b := snapshot.Bloom{Kind: x.Kind, Level: x.Level, Family: x.Family}
 		var bits []uint64
-		if keys, ok := filterKeys(s, &b); ok {
+		if keys, ok := filterKeys(s, &b, x.Count); ok {
 			bits = fill(&b, keys)
 		}
 		table = append(table, byte(b.Kind), byte(b.Level), b.Family, byte(b.Hashes))
 		table = le.AppendUint32(table, uint32(b.Count))
 		table = le.AppendUint64(table, b.Bits)
 		table = le.AppendUint64(table, 0)
+		words = slices.Grow(words, 8*len(bits))
 		for _, w := range bits {
 			words = le.AppendUint64(words, w)
 		}
 	}
-	return assembleFilter(s.Sum(), len(blooms), append(table, words...))
+	return assembleFilter(s.Sum(), blooms, append(table, words...))
 }
 
 func assembleFilter(image uint64, blooms int, body []byte) ([]byte, error) {
@@ -61,27 +65,51 @@ func assembleFilter(image uint64, blooms int, body []byte) ([]byte, error) {
 	return b, nil
 }
 
-// fill sizes the bloom for its keys and returns its bits.
+// fill sizes the bloom for its keys and returns its bits. Each processor sets
+// those of some keys, and what any of them has set is set.
 func fill(b *snapshot.Bloom, keys []uint64) []uint64 {
-	f := bloom.NewWithEstimates(uint(len(keys)), falsePositives)
+	n := uint(len(keys))
+	f := bloom.NewWithEstimates(n, falsePositives)
 	b.Hashes, b.Bits, b.Count = int(f.K()), uint64(f.Cap()), len(keys)
-	var room [8]byte
-	for _, key := range keys {
-		binary.BigEndian.PutUint64(room[:], key<<(64-b.KeyBits()))
-		f.Add(room[:b.KeyBits()/8])
+	shares := []*bloom.BloomFilter{f}
+	for i := 1; i < runtime.GOMAXPROCS(0) && n >= shareMin; i++ {
+		shares = append(shares, bloom.New(f.Cap(), f.K()))
+	}
+	var wait sync.WaitGroup
+	for i, share := range shares {
+		wait.Go(func() { add(share, keys[len(keys)*i/len(shares):len(keys)*(i+1)/len(shares)], b.KeyBits()) })
+	}
+	wait.Wait()
+	for _, share := range shares[1:] {
+		f.BitSet().InPlaceUnion(share.BitSet())
 	}
 	return f.BitSet().Words()
 }
 
+// shareMin is the number of keys from which it pays to share them out.
+const shareMin = 1 << 14
+
+func add(f *bloom.BloomFilter, keys []uint64, bits int) {
+	var room [8]byte
+	for _, key := range keys {
+		binary.BigEndian.PutUint64(room[:], key<<(64-bits))
+		f.Add(room[:bits/8])
+	}
+}
+
 // filterKeys returns the distinct keys of the listings of one bloom, sorted,
 // and whether they are few enough to make one.
-func filterKeys(s *snapshot.Snapshot, b *snapshot.Bloom) (keys []uint64, ok bool) {
-	for l := range s.Listings(b.Level) {
-		if l.Prefix.Addr().Is4() != (b.Family == 4) || isPoint(&l) != (b.Kind == snapshot.KindPoints) {
-			continue
+func filterKeys(s *snapshot.Snapshot, b *snapshot.Bloom, count int) (keys []uint64, ok bool) {
+	if b.Kind == snapshot.KindPoints {
+		keys = make([]uint64, 0, count)
+		for run := range s.Points(b.Family) {
+			keys = append(keys, run...)
 		}
-		first := Key(l.Prefix.Addr()) >> (keyWidth(l.Prefix.Addr()) - b.KeyBits())
-		wide := max(0, b.KeyBits()-l.Prefix.Bits())
+		return keys, true
+	}
+	for p := range s.Nets(b.Level, b.Family) {
+		first := Key(p.Addr()) >> (keyWidth(p.Addr()) - b.KeyBits())
+		wide := max(0, b.KeyBits()-p.Bits())
 		if wide > 16 {
 			return nil, false
 		}
@@ -90,7 +118,7 @@ func filterKeys(s *snapshot.Snapshot, b *snapshot.Bloom) (keys []uint64, ok bool
 				keys = append(keys, first+i)
 			}
 		}
-		if len(keys) > netKeysMax && b.Kind == snapshot.KindNets {
+		if len(keys) > netKeysMax {
 			return nil, false
 		}
 	}

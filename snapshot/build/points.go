@@ -2,10 +2,12 @@ package build
 
 import (
 	"encoding/binary"
-	"maps"
 	"math/bits"
 	"net/netip"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"ucedge/snapshot"
 )
@@ -13,25 +15,16 @@ import (
 // encodePoints returns the sections of points and of their columns, which are
 // in the order of their kinds.
 func encodePoints(parts []part) (out []section) {
-	columns := []struct {
-		kind  snapshot.Kind
-		value func(*snapshot.Listing) uint64
-	}{
-		{snapshot.KindTerms, func(l *snapshot.Listing) uint64 { return uint64(l.End)<<32 | uint64(l.Last) }},
-		{snapshot.KindFirsts, func(l *snapshot.Listing) uint64 { return uint64(l.First) }},
-		{snapshot.KindCounts, func(l *snapshot.Listing) uint64 { return uint64(l.Count) }},
-		{snapshot.KindKinds, func(l *snapshot.Listing) uint64 { return uint64(l.Kinds) }},
-	}
-	for _, p := range parts {
-		if len(p.points) > 0 {
-			body := encodeBlocks(p.points, p.family)
-			out = append(out, section{snapshot.KindPoints, p.level, p.family, len(p.points), body})
+	for i := range parts {
+		if p := &parts[i]; p.points.n > 0 {
+			out = append(out, section{snapshot.KindPoints, p.level, p.family, p.points.n, p.points.encodeBlocks(p.family)})
 		}
 	}
-	for _, c := range columns {
-		for _, p := range parts {
-			if values, body := encodeColumn(p.points, c.value); body != nil {
-				out = append(out, section{c.kind, p.level, p.family, values, body})
+	for kind := snapshot.KindTerms; kind <= snapshot.KindKinds; kind++ {
+		for i := range parts {
+			p := &parts[i]
+			if values, body := p.points.encodeColumn(int(kind - snapshot.KindTerms)); body != nil {
+				out = append(out, section{kind, p.level, p.family, values, body})
 			}
 		}
 	}
@@ -40,75 +33,104 @@ func encodePoints(parts []part) (out []section) {
 
 // encodeColumn returns a sorted dictionary of the values of all points and an
 // index into it for each, or nothing if all values are 0.
-func encodeColumn(points []snapshot.Listing, value func(*snapshot.Listing) uint64) (int, []byte) {
-	rank := map[uint64]uint32{}
-	for i := range points {
-		rank[value(&points[i])] = 0
-	}
-	if _, zero := rank[0]; len(rank) == 0 || zero && len(rank) == 1 {
+func (p *points) encodeColumn(column int) (int, []byte) {
+	values := p.columns[column].values
+	if len(values) == 0 || len(values) == 1 && values[0] == 0 {
 		return 0, nil
 	}
-	var b []byte
-	for i, v := range slices.Sorted(maps.Keys(rank)) {
-		rank[v] = uint32(i)
-		b = le.AppendUint64(b, v)
+	width := snapshot.IndexWidth(len(values))
+	body := make([]byte, 0, 8*len(values)+width*p.n)
+	sorted := slices.Sorted(slices.Values(values))
+	rank := make([]uint32, len(values)) // of a value by its number
+	for i, v := range sorted {
+		body = le.AppendUint64(body, v)
+		rank[p.columns[column].of(v)] = uint32(i)
 	}
-	for i := range points {
-		r := rank[value(&points[i])]
-		switch snapshot.IndexWidth(len(rank)) {
-		case 1:
-			b = append(b, byte(r))
-		case 2:
-			b = le.AppendUint16(b, uint16(r))
-		case 4:
-			b = le.AppendUint32(b, r)
+	for _, c := range p.chunks {
+		for _, n := range c.index[column] {
+			switch r := rank[n]; width {
+			case 1:
+				body = append(body, byte(r))
+			case 2:
+				body = le.AppendUint16(body, uint16(r))
+			case 4:
+				body = le.AppendUint32(body, r)
+			}
 		}
 	}
-	return len(rank), b
+	return len(values), body
 }
 
 // encodeBlocks returns payloads and directory of a section of points.
-func encodeBlocks(points []snapshot.Listing, family uint8) []byte {
-	keys := make([]uint64, len(points))
-	for i := range points {
-		keys[i] = Key(points[i].Prefix.Addr())
+func (p *points) encodeBlocks(family uint8) []byte {
+	coded := make([]codedChunk, len(p.chunks))
+	var next atomic.Int64
+	var wait sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(coded)) {
+		wait.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(coded); i = int(next.Add(1)) - 1 {
+				bound := uint64(1) << 32
+				if family == 6 {
+					bound = 0
+				}
+				if i+1 < len(coded) {
+					bound = p.chunks[i+1].keys[0]
+				}
+				coded[i].encode(p.chunks[i].keys, bound, family)
+			}
+		})
 	}
+	wait.Wait()
 	var payload, groups, starts, firsts []byte
-	for b := 0; b*snapshot.BlockSize < len(keys); b++ {
-		if b%snapshot.GroupSize == 0 {
-			groups = le.AppendUint32(groups, uint32(len(payload)))
-		}
-		group := le.Uint32(groups[len(groups)-4:])
-		starts = le.AppendUint16(starts, uint16(uint32(len(payload))-group))
-		block := keys[b*snapshot.BlockSize:]
-		bound, splitBits := uint64(1)<<32, snapshot.SplitBits4
-		if family == 6 {
-			bound, splitBits = 0, snapshot.SplitBits6
-			firsts = le.AppendUint64(firsts, block[0])
-		} else {
-			firsts = le.AppendUint32(firsts, uint32(block[0]))
-		}
-		if len(block) > snapshot.BlockSize {
-			bound = block[snapshot.BlockSize]
-			block = block[:snapshot.BlockSize]
-		}
-		payload = appendBlock(payload, block, bound, splitBits)
+	for i := range coded {
+		groups = le.AppendUint32(groups, uint32(len(payload)))
+		payload = append(payload, coded[i].payload...)
+		starts = append(starts, coded[i].starts...)
+		firsts = append(firsts, coded[i].firsts...)
 	}
 	return append(append(append(payload, groups...), starts...), firsts...)
+}
+
+// A codedChunk is what a chunk adds to a section of points.
+type codedChunk struct {
+	payload, starts, firsts []byte
+}
+
+// encode codes the keys of one group. bound is the first key that belongs to
+// the next one.
+func (c *codedChunk) encode(keys []uint64, bound uint64, family uint8) {
+	var w blockWriter
+	for len(keys) > 0 {
+		c.starts = le.AppendUint16(c.starts, uint16(len(c.payload)))
+		block, above, splitBits := keys, bound, snapshot.SplitBits4
+		if len(keys) > snapshot.BlockSize {
+			block, above = keys[:snapshot.BlockSize], keys[snapshot.BlockSize]
+		}
+		if family == 6 {
+			splitBits = snapshot.SplitBits6
+			c.firsts = le.AppendUint64(c.firsts, block[0])
+		} else {
+			c.firsts = le.AppendUint32(c.firsts, uint32(block[0]))
+		}
+		c.payload = w.appendBlock(c.payload, block, above, splitBits)
+		keys = keys[len(block):]
+	}
 }
 
 // Key returns the key of the point that holds a: the address, or the high half
 // of an IPv6 one.
 func Key(a netip.Addr) uint64 {
-	b := a.AsSlice()
-	if len(b) == 4 {
-		return uint64(binary.BigEndian.Uint32(b))
+	if a.Is4() {
+		b := a.As4()
+		return uint64(binary.BigEndian.Uint32(b[:]))
 	}
-	return binary.BigEndian.Uint64(b)
+	b := a.As16()
+	return binary.BigEndian.Uint64(b[:8])
 }
 
 // A blockWriter codes one block. Its runs of codes are those of a payload: two
-// from the ends inwards, and between them two from the split outwards.
+// from the ends inwards, and between them two from the split outwards. It is
+// used again for the next block.
 type blockWriter struct {
 	keys  []uint64
 	bound uint64 // first key that belongs to the next block
@@ -132,18 +154,22 @@ type code struct {
 }
 
 // appendBlock appends the payload of one block; its first key has no code.
-func appendBlock(b []byte, keys []uint64, bound uint64, splitBits int) []byte {
-	w := blockWriter{keys: keys, bound: bound}
+func (w *blockWriter) appendBlock(b []byte, keys []uint64, bound uint64, splitBits int) []byte {
+	w.keys, w.bound = keys, bound
+	for i := range w.runs {
+		w.runs[i] = w.runs[i][:0]
+	}
 	w.halve(0, snapshot.BlockSize)
 	split := size(w.runs[runFirst]) + size(w.runs[runSecond])
 	bits := splitBits + split + size(w.runs[runThird]) + size(w.runs[runFourth])
-	room := make([]byte, (bits+7)/8)
+	b = append(b, make([]byte, (bits+7)/8)...)
+	room := b[len(b)-(bits+7)/8:]
 	put(room, 0, code{uint64(split), splitBits})
 	putForward(room, splitBits, w.runs[runFirst])
 	putBackward(room, splitBits+split, w.runs[runSecond])
 	putForward(room, splitBits+split, w.runs[runThird])
 	putBackward(room, 8*len(room), w.runs[runFourth])
-	return append(b, room...)
+	return b
 }
 
 func size(run []code) (bits int) {
@@ -167,9 +193,13 @@ func putBackward(room []byte, at int, run []code) {
 	}
 }
 
+// put sets the n bits from a bit on, which are zero, to the low ones of c.v.
 func put(room []byte, at int, c code) {
-	for i := range c.n {
-		room[(at+i)/8] |= byte(c.v>>i&1) << ((at + i) % 8)
+	for c.n > 0 {
+		n := min(8-at%8, c.n)
+		room[at/8] |= byte(c.v & (1<<n - 1) << (at % 8))
+		c.v >>= n
+		at, c.n = at+n, c.n-n
 	}
 }
 

@@ -49,24 +49,28 @@ func AppendRequest(dst []byte, r *Request) []byte {
 	return dst
 }
 
+// noRequest is copied to clear a request: the runtime of a guest (wazero) clears
+// large variables slowly, see package core.
+var noRequest Request
+
 // ParseRequest reads a request frame into r, whose slices become views of the
 // frame. On error r is zero.
 func ParseRequest(frame []byte, r *Request) error {
-	*r = Request{}
 	if len(frame) < RequestHeader || frame[9]|frame[10]|frame[11] != 0 {
+		*r = noRequest
 		return ErrFrame
 	}
 	rest := frame[RequestHeader:]
 	for i, part := range r.parts() {
 		length := binary.LittleEndian.Uint32(frame[12+4*i:])
 		if uint64(length) > uint64(len(rest)) {
-			*r = Request{}
+			*r = noRequest
 			return ErrFrame
 		}
 		*part, rest = rest[:length:length], rest[length:]
 	}
 	if len(rest) != 0 {
-		*r = Request{}
+		*r = noRequest
 		return ErrFrame
 	}
 	r.Now = int64(binary.LittleEndian.Uint64(frame))

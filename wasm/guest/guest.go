@@ -25,10 +25,13 @@ var (
 	current  = core.New(nil, core.Manifest{})
 
 	fixed    [abi.RequestBytes]byte // the request buffer
-	request  = fixed[:]             // fixed, or a larger one for the request to come
+	large    []byte                 // what request_buffer gave for the largest request yet
+	request  = fixed[:]             // one of the two, for the request to come
+	frame    abi.Request
 	exchange core.Request
 	response core.Response
 	fields   []abi.Field
+	said     abi.Response
 	output   []byte // what the last answer or serve gave
 	failure  string // text of the last failure
 )
@@ -100,6 +103,7 @@ func setManifest(n uint32) uint32 {
 		Host:    m.Host,
 	}
 	current = core.New(snap, manifest)
+	pass(int(n))
 	return 0
 }
 
@@ -111,10 +115,11 @@ func requestBuffer(n uint32) uint32 {
 	case n > requestBytesMax:
 		fail("a request of this size does not fit")
 		return 0
-	case n > uint32(cap(request)):
-		request = make([]byte, n)
+	case n > uint32(len(large)):
+		large = make([]byte, n)
+		request = large
 	default:
-		request = request[:n]
+		request = large
 	}
 	return address(request)
 }
@@ -130,37 +135,28 @@ func answer(n uint32, now int64, gate uint32) uint64 {
 		return 0
 	}
 	output = current.AppendAnswer(output[:0], request[:n], now, core.Gate(gate))
+	pass(len(output))
 	return span(output)
 }
 
 //go:wasmexport serve
 func serve(n uint32) uint64 {
-	var frame abi.Request
 	if n > uint32(len(request)) || abi.ParseRequest(request[:n], &frame) != nil {
 		fail("the request buffer does not hold a request frame of this length")
 		return 0
 	}
-	exchange = core.Request{
-		Now:         frame.Now,
-		Gate:        core.Gate(frame.Gate),
-		Method:      frame.Method,
-		Target:      frame.Target,
-		Accept:      frame.Accept,
-		ContentType: frame.ContentType,
-		IfNoneMatch: frame.IfNoneMatch,
-		Body:        frame.Body,
-	}
+	exchange.Now, exchange.Gate = frame.Now, core.Gate(frame.Gate)
+	exchange.Method, exchange.Target, exchange.Body = frame.Method, frame.Target, frame.Body
+	exchange.Accept, exchange.ContentType, exchange.IfNoneMatch = frame.Accept, frame.ContentType, frame.IfNoneMatch
 	current.Serve(&exchange, &response)
 	fields = fields[:0]
 	for _, field := range response.Fields {
 		fields = append(fields, abi.Field(field))
 	}
-	output = abi.AppendResponse(output[:0], &abi.Response{
-		Status: response.Status,
-		Ref:    uint8(response.Ref),
-		Fields: fields,
-		Body:   response.Body,
-	})
+	said.Status, said.Ref = response.Status, uint8(response.Ref)
+	said.Fields, said.Body = fields, response.Body
+	output = abi.AppendResponse(output[:0], &said)
+	pass(int(n) + len(output))
 	return span(output)
 }
 

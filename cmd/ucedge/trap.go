@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ucedge/edge"
+	"ucedge/origin/trap"
+)
+
+// trapFlags are the settings of an SMTP trap.
+type trapFlags struct {
+	rule              ruleFlags
+	listen, name      string
+	traps             []string
+	url, apiKey       string
+	ledger, reporter  string
+	certFile, keyFile string
+	sealTo, keep      string
+	logForm           string
+}
+
+func newTrap() *cobra.Command {
+	var f trapFlags
+	cmd := &cobra.Command{
+		Use:   "trap --name HOST --trap ADDRESS --url URL --api-key SECRET",
+		Short: "Take mail for trap addresses and report whoever delivers it",
+		Long: `An SMTP server for addresses that nobody should write to. It takes mail for them
+alone, sends none, and reports the peer of the connection, never what a header
+says. Mail is acknowledged once its report is on stable storage: at an origin
+with --url and --api-key, or in a ledger of this machine with --ledger. Headers are
+dropped, or kept sealed with --keep and --seal-to.`,
+		Example: `  ucedge trap --name mx.trap.example --trap @trap.example --url http://127.0.0.1:8081 --api-key "$SECRET" --reporter trap-one --listen :25
+  ucedge trap --name mx.trap.example --trap jane@trap.example --ledger ledger.db --reporter trap-one --listen 127.0.0.1:2525`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	f.rule.add(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&f.listen, "listen", "127.0.0.1:2525", "address to serve SMTP on")
+	flags.StringVar(&f.name, "name", "", "name by which the server greets")
+	flags.StringArrayVar(&f.traps, "trap", nil, "trap address, or a domain as @DOMAIN (repeatable)")
+	flags.StringVar(&f.url, "url", "", "URL of the origin")
+	flags.StringVar(&f.apiKey, "api-key", "", "secret of a reporter's key, whose name is --reporter")
+	flags.StringVar(&f.ledger, "ledger", "", "file of a ledger on this machine, without an origin between")
+	flags.StringVar(&f.reporter, "reporter", "", "name under which the trap reports")
+	flags.StringVar(&f.certFile, "tls-cert", "", "PEM certificate chain for STARTTLS; empty offers none")
+	flags.StringVar(&f.keyFile, "tls-key", "", "PEM key of --tls-cert")
+	flags.StringVar(&f.sealTo, "seal-to", "", "file with the public key to seal kept headers to")
+	flags.StringVar(&f.keep, "keep", "", "folder for sealed headers")
+	flags.StringVar(&f.logForm, "log-format", "text", "text or json")
+	cmd.AddCommand(newTrapSealKey())
+	return cmd
+}
+
+// newTrapSealKey makes the pair of keys for kept headers.
+func newTrapSealKey() *cobra.Command {
+	return &cobra.Command{
+		Use:   "sealkey",
+		Short: "Make the key pair for headers that a trap keeps",
+		Long: `Makes a key pair and prints its secret part and then its public part. The secret one
+belongs to the operator, never on the host of the trap.`,
+		Example: `  ucedge trap sealkey`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			secret, public, err := trap.GenerateSealKey()
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s\n%s\n", secret, public)
+			return nil
+		},
+	}
+}
+
+func (f *trapFlags) run(cmd *cobra.Command) error {
+	if f.name == "" || len(f.traps) == 0 || f.reporter == "" || (f.url == "") == (f.ledger == "") {
+		return misusef(cmd, "--name, --trap, --reporter and either --url or --ledger are needed")
+	}
+	log := newLogger(cmd.ErrOrStderr(), f.logForm, slog.LevelInfo)
+	rule, _, err := f.rule.settings(cmd)
+	if err != nil {
+		return err
+	}
+	s := trap.Settings{
+		Name: f.name, Traps: f.traps, Reporter: f.reporter, Clock: time.Now,
+		Reserved: refuses(rule), Log: log,
+	}
+	sink, done, err := f.sink(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer done()
+	s.Sink = sink
+	if err := f.evidence(&s); err != nil {
+		return err
+	}
+	if f.certFile != "" {
+		if s.TLS, err = edge.CertificateFiles(f.certFile, f.keyFile, log); err != nil {
+			return err
+		}
+	}
+	t, err := trap.New(s)
+	if err != nil {
+		return misusef(cmd, "%v", err)
+	}
+	l, err := net.Listen("tcp", f.listen)
+	if err != nil {
+		return err
+	}
+	log.Info("listening", "smtp", l.Addr().String())
+	stopped := make(chan struct{})
+	context.AfterFunc(cmd.Context(), func() { t.Close(); close(stopped) })
+	if err := t.Serve(l); cmd.Context().Err() == nil {
+		return err
+	}
+	<-stopped
+	return nil
+}
+
+// sink is where reports go.
+func (f *trapFlags) sink(ctx context.Context) (trap.Sink, func(), error) {
+	if f.url != "" {
+		s, err := trap.NewOriginSink(f.url, f.apiKey, nil)
+		return s, func() {}, err
+	}
+	l, err := openLedger(ctx, f.ledger)
+	if err != nil {
+		return nil, nil, err
+	}
+	return trap.LedgerSink{Ledger: l}, func() { l.Close() }, nil
+}
+
+// evidence sets up the keeping of sealed headers, if there is to be one.
+func (f *trapFlags) evidence(s *trap.Settings) error {
+	if (f.sealTo == "") != (f.keep == "") {
+		return errors.New("--seal-to and --keep need each other")
+	}
+	if f.keep == "" {
+		return nil
+	}
+	text, err := readFile(f.sealTo, 1<<10)
+	if err != nil {
+		return err
+	}
+	if s.SealTo, err = trap.ParseSealKey(strings.TrimSpace(string(text))); err != nil {
+		return err
+	}
+	s.Keeper = trap.NewFolder(f.keep)
+	return os.MkdirAll(f.keep, 0o700)
+}

@@ -1,0 +1,54 @@
+//go:build wasip1
+
+package main
+
+import (
+	"runtime"
+	_ "unsafe" // for go:linkname
+)
+
+// The guest collects its garbage by itself, between two calls. Left alone, the
+// collector would mark in the background, and in a guest nothing runs in the
+// background: a cycle that begins in one call may never end, since the
+// runtime's limits on its own work need a clock that moves, and hosts give
+// none. Memory would grow without end, with the write barrier on for every
+// query. A DNS answer leaves no garbage; a check of many addresses does.
+
+// setGCPercent is runtime/debug.SetGCPercent. That package would bring fmt into
+// the guest, 86 KB gzipped.
+//
+//go:linkname setGCPercent runtime/debug.setGCPercent
+func setGCPercent(percent int32) int32
+
+func init() { setGCPercent(-1) }
+
+const (
+	// lookBytes is how many bytes go through the guest between two looks at its
+	// heap: a look costs as much as a few dozen queries.
+	lookBytes = 1 << 20
+	// garbageBytes is how much garbage is worth a collection.
+	garbageBytes = 4 << 20
+)
+
+var (
+	passed int    // bytes since the last look
+	kept   uint64 // bytes of the heap after the last collection
+	stats  runtime.MemStats
+)
+
+// pass notes that n bytes went through the guest, and collects the garbage if
+// there is enough of it. Nothing that the host still reads is garbage: it is in
+// a variable.
+func pass(n int) {
+	if passed += n; passed < lookBytes {
+		return
+	}
+	passed = 0
+	runtime.ReadMemStats(&stats)
+	if stats.HeapAlloc < kept+garbageBytes {
+		return
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&stats)
+	kept = stats.HeapAlloc
+}

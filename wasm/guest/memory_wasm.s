@@ -1,0 +1,1 @@
+// This file lets memory.go declare a function that the runtime defines.
