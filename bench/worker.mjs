@@ -362,7 +362,7 @@ async function run() {
   console.log(`load averages before: ${readFileSync("/proc/loadavg", "utf8").split(" ").slice(0, 3).join(" ")}`);
   if (wanted("size")) size();
   if (wanted("start")) await starts();
-  const real = have("the real three zones", realZones);
+  const real = wanted("cold") || wanted("load") ? have("the real three zones", realZones) : undefined;
   if (real && wanted("cold")) await cold("real three zones", real, 20);
   if (real && wanted("load")) await (have("load", () => execFileSync("which", ["wrk"])) && loads(real));
   if (!wanted("cold") && !wanted("swaps")) return;
