@@ -80,6 +80,9 @@ func load(image, imageLen, filter, filterLen uint32) uint32 {
 			return fail(err.Error())
 		}
 	}
+	if err := opened.Sane(snapshot.DefaultLimits()); err != nil {
+		return fail(err.Error())
+	}
 	snap = opened
 	current = core.New(snap, manifest)
 	return 0
