@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -210,10 +211,15 @@ func addressList(addresses []uint32) build.Input {
 		Profile:  snapshot.Profile{Name: "imported"},
 		Listings: make([]snapshot.Listing, 0, len(addresses)),
 	}
+	special := snapshot.SpecialUse()
 	for _, a := range addresses {
 		var b [4]byte
 		binary.BigEndian.PutUint32(b[:], a)
-		in.Listings = append(in.Listings, snapshot.Listing{Level: snapshot.Address, Prefix: netip.PrefixFrom(netip.AddrFrom4(b), 32)})
+		address := netip.AddrFrom4(b)
+		if slices.ContainsFunc(special, func(p netip.Prefix) bool { return p.Contains(address) }) {
+			continue // no list may hold it, and a guest refuses one that does
+		}
+		in.Listings = append(in.Listings, snapshot.Listing{Level: snapshot.Address, Prefix: netip.PrefixFrom(address, 32)})
 	}
 	return in
 }

@@ -60,7 +60,7 @@ func (s *suite) lookup() error {
 func (s *suite) buildProbe() (native, guest string, err error) {
 	native, guest = filepath.Join(s.dir, "probe"), filepath.Join(s.dir, "probe.wasm")
 	for out, environment := range map[string][]string{native: nil, guest: {"GOOS=wasip1", "GOARCH=wasm"}} {
-		cmd := exec.CommandContext(s.ctx, "go", "build", "-o", out, "ucedge/bench/probe")
+		cmd := exec.CommandContext(s.ctx, "go", "build", "-pgo", filepath.Join("wasm", "guest", "default.pgo"), "-o", out, "ucedge/bench/probe")
 		cmd.Env = append(os.Environ(), environment...)
 		if said, err := cmd.CombinedOutput(); err != nil {
 			return "", "", fmt.Errorf("build probe: %w\n%s", err, said)
