@@ -46,8 +46,8 @@ $(GUEST): $(GUEST_SRC)
 #: make profile    measure again what the guest's compiler should inline (needs UCEDGE_DATA)
 .PHONY: profile
 profile:
-	$(GO) test -c -trimpath -o /tmp/edge.test ./edge
-	cd edge && /tmp/edge.test -test.run xxx -test.bench '(Answer|Exchange)/native' -test.cpuprofile ../wasm/guest/default.pgo
+	$(GO) test -c -trimpath -o bin/edge.test ./edge
+	cd edge && ../bin/edge.test -test.run xxx -test.bench '(Answer|Exchange)/native' -test.cpuprofile ../wasm/guest/default.pgo
 
 #: make test       everything CI runs; the last lines count the tests
 test: check worker fuzz-short race unit
