@@ -1,6 +1,7 @@
 // The two frames of an HTTP exchange between host and guest, and the manifest
 // frame, as wasm/abi lays them out. All integers are little-endian.
 
+import type { FieldSets } from "./fields.ts";
 import type { Manifest } from "./manifest.ts";
 
 /** Version of the guest interface (abi.Version). */
@@ -34,38 +35,32 @@ export interface ExchangeRequest {
 export interface ExchangeResponse {
   status: number;
   ref: number;
-  headers: Headers; // shared with other responses: to be read only
-  body: Uint8Array; // a copy, the caller's to keep
+  headers: HeadersInit; // shared with other responses: to be read only
+  body: Uint8Array<ArrayBuffer>; // a view of the guest's memory until it is called again
 }
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder("latin1");
 
 /** A guest's memory, with the views that frames are written and read through. */
 export class Memory {
   readonly #memory: WebAssembly.Memory;
-  #buffer: ArrayBuffer;
   bytes: Uint8Array<ArrayBuffer>;
-  view: DataView;
+  view: DataView<ArrayBuffer>;
 
   constructor(memory: WebAssembly.Memory) {
     this.#memory = memory;
-    this.#buffer = memory.buffer;
-    this.bytes = new Uint8Array(this.#buffer);
-    this.view = new DataView(this.#buffer);
+    this.bytes = new Uint8Array(memory.buffer);
+    this.view = new DataView(memory.buffer);
   }
 
-  /** Makes the views fit the memory again: it moves when the guest makes it larger. */
+  /**
+   * Makes the views fit the memory again: it moves when the guest makes it
+   * larger, and views of where it was then have no bytes.
+   */
   refresh(): void {
-    if (this.#memory.buffer === this.#buffer) return;
-    this.#buffer = this.#memory.buffer;
-    this.bytes = new Uint8Array(this.#buffer);
-    this.view = new DataView(this.#buffer);
-  }
-
-  /** A copy of the bytes there, in memory of its own. */
-  slice(address: number, length: number): Uint8Array<ArrayBuffer> {
-    return new Uint8Array(this.#buffer.slice(address, address + length));
+    if (this.bytes.length > 0) return;
+    this.bytes = new Uint8Array(this.#memory.buffer);
+    this.view = new DataView(this.#memory.buffer);
   }
 }
 
@@ -108,41 +103,17 @@ function writeText(bytes: Uint8Array, view: DataView, at: number, lengthAt: numb
   return at + n;
 }
 
-/** Reads the response frame of the given length at address. */
-export function readResponse(memory: Memory, address: number): ExchangeResponse {
-  const { view } = memory;
-  const count = view.getUint8(address + 3);
-  const fieldsLength = view.getUint32(address + 4, true);
-  const bodyLength = view.getUint32(address + 8, true);
+/** Reads the response frame at address. */
+export function readResponse({ bytes, view }: Memory, address: number, fields: FieldSets): ExchangeResponse {
+  const length = view.getUint32(address + 4, true);
   const fieldsAt = address + responseHeader;
+  const bodyAt = fieldsAt + length;
   return {
     status: view.getUint16(address, true),
     ref: view.getUint8(address + 2),
-    headers: headersAt(memory, fieldsAt, fieldsLength, count),
-    body: memory.slice(fieldsAt + fieldsLength, bodyLength),
+    headers: fields.at(view, fieldsAt, length, view.getUint8(address + 3)),
+    body: bytes.subarray(bodyAt, bodyAt + view.getUint32(address + 8, true)),
   };
-}
-
-// Most answers have one of few sets of header fields. Each is made into a
-// Headers once and found again by its bytes.
-const headersOf = new Map<string, Headers>();
-const maxHeaders = 1024;
-
-function headersAt({ bytes, view }: Memory, address: number, length: number, count: number): Headers {
-  const block = decoder.decode(bytes.subarray(address, address + length));
-  const known = headersOf.get(block);
-  if (known) return known;
-  const headers = new Headers();
-  let at = 0;
-  for (let i = 0; i < count; i++) {
-    const name = view.getUint16(address + at, true);
-    const value = view.getUint16(address + at + 2, true);
-    headers.append(block.slice(at + 4, at + 4 + name), block.slice(at + 4 + name, at + 4 + name + value));
-    at += 4 + name + value;
-  }
-  if (headersOf.size >= maxHeaders) headersOf.clear();
-  headersOf.set(block, headers);
-  return headers;
 }
 
 /** Returns the manifest frame: what a guest needs to know of a manifest, and the name of this edge, if it has one. */

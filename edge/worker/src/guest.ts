@@ -2,6 +2,7 @@
 // memory never shrinks, so every snapshot goes into an instance of its own.
 
 import { Misconfigured, Refused, Trapped } from "./errors.ts";
+import type { FieldSets } from "./fields.ts";
 import {
   abiVersion,
   manifestFrame,
@@ -87,10 +88,11 @@ function wasi(memory: () => ArrayBuffer): WebAssembly.ModuleImports {
 export class Guest {
   readonly #exports: Exports;
   readonly #memory: Memory;
+  readonly #fields: FieldSets;
   readonly #requestAt: number; // where every request goes that is no larger than requestBytes
 
   /** Instantiates and starts the module; the guest has no snapshot yet and answers SERVFAIL. */
-  constructor(module: WebAssembly.Module) {
+  constructor(module: WebAssembly.Module, fields: FieldSets) {
     const memory = (): ArrayBuffer => this.#exports.memory.buffer;
     const instance = new WebAssembly.Instance(module, { wasi_snapshot_preview1: wasi(memory) });
     this.#exports = instance.exports as unknown as Exports;
@@ -101,6 +103,7 @@ export class Guest {
     }
     this.#requestAt = this.#exports.request_buffer(requestBytes);
     this.#memory = new Memory(this.#exports.memory);
+    this.#fields = fields;
   }
 
   /** Loads image and filter (which may be empty) under a verified manifest. Once in a guest's life. */
@@ -123,7 +126,7 @@ export class Guest {
     }
   }
 
-  /** Serves one HTTP exchange in one call. */
+  /** Serves one HTTP exchange in one call. The body of the answer is there until the next. */
   serve(request: ExchangeRequest): ExchangeResponse {
     try {
       return requestFrameMax(request) <= requestBytes ? this.#serveAt(this.#requestAt, request) : this.#serveLarge(request);
@@ -137,7 +140,7 @@ export class Guest {
     const result = this.#exports.serve(writeRequest(this.#memory, at, request));
     if (result === 0n) throw new Error(this.#lastError());
     this.#memory.refresh();
-    return readResponse(this.#memory, Number(BigInt.asUintN(32, result >> 32n)));
+    return readResponse(this.#memory, Number(BigInt.asUintN(32, result >> 32n)), this.#fields);
   }
 
   // A request that does not fit the buffer goes into one of its own.
@@ -160,6 +163,7 @@ export class Guest {
   #lastError(): string {
     const result = BigInt.asUintN(64, this.#exports.last_error());
     this.#memory.refresh();
-    return new TextDecoder().decode(this.#memory.slice(Number(result >> 32n), Number(result & 0xffffffffn)));
+    const at = Number(result >> 32n);
+    return new TextDecoder().decode(this.#memory.bytes.subarray(at, at + Number(result & 0xffffffffn)));
   }
 }

@@ -49,9 +49,8 @@ export class Host {
   /** Answers one request: at once, unless something has to be awaited. Throws only when the guest trapped twice. */
   serve(x: Exchange): Served | Promise<Served> {
     const nowMs = Date.now();
-    const { headers } = x.request;
-    const client = this.#keys.admit(targetOf(x.request.url), () => headers.get("authorization"));
-    if (client instanceof Promise || this.#limiter || x.request.body || !this.sync.fresh(nowMs)) {
+    const client = this.#keys.admit(targetOf(x.request.url), () => x.request.headers.get("authorization"));
+    if (client instanceof Promise || this.#limiter || x.request.body || !this.sync.settled(nowMs)) {
       return this.#serveLater(x, client, nowMs);
     }
     return this.#answer(x.request, client, noBody, this.sync.current, nowMs);
@@ -63,7 +62,7 @@ export class Host {
       const { success } = await this.#limiter.limit({ key: quotaOf(client.name, x.clientAddress) });
       if (!success) client.gate = Gate.overRate;
     }
-    const current = this.sync.fresh(nowMs) || client.target === healthPath;
+    const current = this.sync.settled(nowMs) || client.target === healthPath;
     const generation = current ? this.sync.current : await this.sync.ready(x.lifetime, nowMs);
     const body = x.request.body ? await readBody(x.request.body as ReadableStream<Uint8Array>) : noBody;
     return this.#answer(x.request, client, body, generation, nowMs);
@@ -77,7 +76,7 @@ export class Host {
       method,
       target: client.target,
       accept: headers.get("accept") ?? "",
-      contentType: headers.get("content-type") ?? "",
+      contentType: method === "POST" ? (headers.get("content-type") ?? "") : "", // it says what a body is
       ifNoneMatch: headers.get("if-none-match") ?? "",
       body,
     };
@@ -102,7 +101,7 @@ export class Host {
     if (answer.ref === Ref.filter) body = generation?.filter ?? noBody;
     if (answer.ref === Ref.page) body = this.#page;
     if (method === "HEAD" || answer.status === statusNoContent || answer.status === statusNotModified) body = null;
-    return new Response(body, answer);
+    return new Response(body, answer); // copies the body (Fetch standard, 5.2)
   }
 }
 

@@ -6,10 +6,11 @@ import { Blanks } from "./blank.ts";
 import { readSettings, type Env } from "./env.ts";
 import { pointOf } from "./event.ts";
 import { failure } from "./failure.ts";
-import { Host, type Served } from "./host.ts";
+import { headersOf } from "./fields.ts";
+import { Host, type Exchange, type Served } from "./host.ts";
 import { Sync } from "./sync.ts";
 
-const blanks = new Blanks(module);
+const blanks = new Blanks(module, headersOf);
 let host: Host | undefined;
 
 // Every request that comes before there is a host reads the settings itself;
@@ -20,25 +21,35 @@ async function hostFor(env: Env): Promise<Host> {
   return host;
 }
 
-// Without a promise where nothing has to be awaited: most requests of a warm worker.
-function answer(request: Request, env: Env, context: ExecutionContext): Response | Promise<Response> {
-  const exchange = { request, clientAddress: request.headers.get("cf-connecting-ip") ?? "", lifetime: context };
-  const done = (served: Served): Response => {
-    env.EVENTS?.writeDataPoint(pointOf(request, served, host?.sync));
-    return served.response;
-  };
-  const served = host ? host.serve(exchange) : hostFor(env).then((h) => h.serve(exchange));
-  return served instanceof Promise ? served.then(done) : done(served);
+// Only a limiter asks for the client's address.
+function exchangeOf(request: Request, env: Env, context: ExecutionContext): Exchange {
+  const clientAddress = env.LIMIT ? (request.headers.get("cf-connecting-ip") ?? "") : "";
+  return { request, clientAddress, lifetime: context };
+}
+
+function told(served: Served, request: Request, env: Env): Response {
+  env.EVENTS?.writeDataPoint(pointOf(request, served, host?.sync));
+  return served.response;
+}
+
+async function answerLater(served: Promise<Served>, request: Request, env: Env): Promise<Response> {
+  try {
+    return told(await served, request, env);
+  } catch (error) {
+    return failure(error, env.EVENTS);
+  }
 }
 
 export default {
+  // Without a promise where nothing has to be awaited: most requests of a warm
+  // worker. Nor does it make a function, which a bundler may name at each request.
   fetch(request, env, context): Response | Promise<Response> {
-    const failed = (error: unknown): Response => failure(error, env.EVENTS);
     try {
-      const response = answer(request, env, context);
-      return response instanceof Promise ? response.catch(failed) : response;
+      const exchange = exchangeOf(request, env, context);
+      const served = host ? host.serve(exchange) : hostFor(env).then((made) => made.serve(exchange));
+      return served instanceof Promise ? answerLater(served, request, env) : told(served, request, env);
     } catch (error) {
-      return failed(error);
+      return failure(error, env.EVENTS);
     }
   },
 

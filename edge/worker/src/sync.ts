@@ -82,9 +82,9 @@ export class Sync {
     return this.#current;
   }
 
-  /** Whether there is a snapshot and it is not yet time to look for a newer one, so that nothing has to be awaited. */
-  fresh(nowMs: number): boolean {
-    return this.#current !== undefined && nowMs < this.#nextCheck;
+  /** Whether there is a snapshot and nothing to do about a newer one, so that nothing has to be awaited. */
+  settled(nowMs: number): boolean {
+    return this.#current !== undefined && !this.#due(nowMs);
   }
 
   /**

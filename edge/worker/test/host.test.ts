@@ -5,6 +5,7 @@ import { Blanks } from "../src/blank.ts";
 import { Misconfigured } from "../src/errors.ts";
 import { readSettings } from "../src/env.ts";
 import { failure } from "../src/failure.ts";
+import { headersOf } from "../src/fields.ts";
 import { Host } from "../src/host.ts";
 import { Keys } from "../src/keys.ts";
 import { Sync } from "../src/sync.ts";
@@ -25,7 +26,7 @@ async function serve(request: Request, within = true): Promise<{ response: Respo
       return Promise.resolve({ success: within });
     },
   };
-  const blanks = new Blanks(module);
+  const blanks = new Blanks(module, headersOf);
   const settings = { list, verifiers: [verifier], refreshSeconds: 30, hostName: "" };
   const sync = new Sync({ main: new Store(), fallback: undefined }, settings, blanks.take);
   const host = new Host(sync, new Keys(""), limiter, blanks.lend, "<!doctype html>the page");

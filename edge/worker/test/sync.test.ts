@@ -8,6 +8,7 @@ import listedFilter from "../dist/listed.filter";
 import listedImage from "../dist/listed.image";
 import { Blanks } from "../src/blank.ts";
 import { Refused, Trapped, type Reason } from "../src/errors.ts";
+import { FieldSets, headersOf } from "../src/fields.ts";
 import { Guest } from "../src/guest.ts";
 import { Host } from "../src/host.ts";
 import { Keys } from "../src/keys.ts";
@@ -42,7 +43,7 @@ interface Edge {
 }
 
 function edge(main: Source = store, options: { fallback?: Source; guest?: () => Guest } = {}): Edge {
-  const blanks = new Blanks(module);
+  const blanks = new Blanks(module, headersOf);
   const made: Edge = { guests: 0 } as Edge;
   const take = () => {
     made.guests++;
@@ -342,7 +343,7 @@ describe("a guest that traps", () => {
     let first = true;
     const e = edge(store, {
       guest: () => {
-        const guest = first ? new Trapping(module) : new Guest(module);
+        const guest = first ? new Trapping(module, new FieldSets(headersOf)) : new Guest(module, new FieldSets(headersOf));
         first = false;
         return guest;
       },
@@ -355,7 +356,7 @@ describe("a guest that traps", () => {
 
   it("is loaded anew once a second at most", async () => {
     await put(listed);
-    const e = edge(store, { guest: () => new Trapping(module) });
+    const e = edge(store, { guest: () => new Trapping(module, new FieldSets(headersOf)) });
     for (let i = 0; i < 10; i++) expect(await ask(e, 2)).toBe("SERVFAIL");
     expect(e.guests).toBeLessThanOrEqual(2);
   });
