@@ -24,8 +24,6 @@ type points struct {
 	index  index    // over firsts
 }
 
-const quarterSize = BlockSize / 4
-
 // A way is the direction in which a run of codes is read.
 type way int
 
