@@ -23,8 +23,11 @@ const (
 	ExportImageBuffer = "image_buffer"
 	// load(image, imageLen, filter, filterLen uint32) uint32: opens the image,
 	// and the filter when filterLen is not 0; 0 is success, else the message
-	// is at last_error. A guest loads once in its life.
+	// is at last_error. A guest that has loaded refuses another until drop.
 	ExportLoad = "load"
+	// drop(): forgets snapshot, buffers and manifest, and collects them, so that
+	// the next image takes their place in a memory that cannot shrink.
+	ExportDrop = "drop"
 	// set_manifest(n uint32) uint32: takes the n bytes of a manifest frame
 	// from the request buffer; 0 is success.
 	ExportSetManifest = "set_manifest"

@@ -88,6 +88,15 @@ func load(image, imageLen, filter, filterLen uint32) uint32 {
 	return 0
 }
 
+//go:wasmexport drop
+func drop() {
+	images, snap, manifest = nil, nil, core.Manifest{}
+	current = core.New(nil, manifest)
+	// What the last answer was made of may be bytes of the image.
+	frame, exchange, response, said, fields = abi.Request{}, core.Request{}, core.Response{}, abi.Response{}, nil
+	collect()
+}
+
 //go:wasmexport set_manifest
 func setManifest(n uint32) uint32 {
 	if n > uint32(len(request)) {

@@ -148,6 +148,14 @@ func (g *guest) load(image, filter []byte) (problem string) {
 	return string(g.read(g.call(abi.ExportLastError)))
 }
 
+// drop calls the export without results.
+func (g *guest) drop() {
+	g.t.Helper()
+	if _, err := g.ExportedFunction(abi.ExportDrop).Call(g.ctx); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
 func (g *guest) setManifest(m core.Manifest) {
 	g.t.Helper()
 	frame := abi.AppendManifest(nil, &abi.Manifest{
@@ -329,6 +337,14 @@ func TestMisuse(t *testing.T) {
 	if g.load(image, filter) == "" {
 		t.Error("a second image was loaded")
 	}
+	g.drop()
+	if g.call(abi.ExportLoad, at, uint64(len(image)), 0, 0) == 0 {
+		t.Error("a buffer from before the drop was loaded")
+	}
+	g.compare(core.New(nil, core.Manifest{}))
+	if problem := g.load(image, filter); problem != "" {
+		t.Fatal(problem)
+	}
 	refused("a manifest frame that is cut", g.call(abi.ExportSetManifest, 31))
 	refused("a manifest frame past the buffer", g.call(abi.ExportSetManifest, 1<<31))
 	empty("no image at all", g.call(abi.ExportImageBuffer, 0))
@@ -379,6 +395,39 @@ func TestMemory(t *testing.T) {
 		t.Errorf("600 requests took %d bytes of memory, the first 150 of them %d", after, before)
 	}
 	t.Logf("memory of a guest with %d bytes of image: %d bytes", len(image), g.Memory().Size())
+}
+
+// TestDrop holds that a guest which drops one snapshot after another for the
+// next does not grow, also when their sizes differ and it answers in between.
+func TestDrop(t *testing.T) {
+	image, filter := newImage(t)
+	g := newGuest(t)
+	check := core.Request{Now: noon, Method: []byte("POST"), Target: []byte("/v1/check"), ContentType: []byte("text/plain"), Body: []byte(addresses(1000))}
+	round := func(n uint64) uint32 {
+		// As much as the image and the filter of two million addresses.
+		g.call(abi.ExportImageBuffer, 2_300_000-20_000*(n%3))
+		g.call(abi.ExportImageBuffer, 2_500_000+10_000*(n%2))
+		if problem := g.load(image, filter); problem != "" {
+			t.Fatal(problem)
+		}
+		g.setManifest(manifest)
+		for range 10 {
+			g.serve(&check)
+		}
+		g.drop()
+		return g.Memory().Size()
+	}
+	for n := range uint64(5) {
+		round(n)
+	}
+	before := g.Memory().Size()
+	for n := range uint64(40) {
+		round(n)
+	}
+	if after := g.Memory().Size(); after > before+1<<20 {
+		t.Errorf("45 snapshots took %d bytes of memory, the first 5 of them %d", after, before)
+	}
+	t.Logf("memory after 45 snapshots: %d bytes", g.Memory().Size())
 }
 
 // BenchmarkGuest measures calls of a guest on wazero, frame and copy included.

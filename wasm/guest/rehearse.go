@@ -2,10 +2,7 @@
 
 package main
 
-import (
-	"ucedge/core"
-	"ucedge/wasm/abi"
-)
+import "ucedge/wasm/abi"
 
 // A runtime that compiles each function when it is first called would do so
 // with most of the core while the first client waits, and a worker's first
@@ -36,8 +33,7 @@ func init() {
 	rehearse(&abi.Request{
 		Method: []byte("POST"), Target: []byte("/dns-query"), ContentType: []byte("application/dns-message"), Body: []byte(listedMessage),
 	})
-	images, snap, manifest = nil, nil, core.Manifest{}
-	current = core.New(nil, manifest)
+	drop()
 }
 
 func rehearse(r *abi.Request) {
