@@ -8,11 +8,11 @@
 
 import { Misconfigured, Refused } from "./src/errors.ts";
 import { failure } from "./src/failure.ts";
-import { Blanks } from "./src/blank.ts";
 import { Host, type Served } from "./src/host.ts";
 import { readSync } from "./src/env.ts";
 import { Keys } from "./src/keys.ts";
 import { URLSource, type Source } from "./src/source.ts";
+import { Spare } from "./src/spare.ts";
 import { Sync, type Lifetime } from "./src/sync.ts";
 
 /** The folder that the origin publishes to. */
@@ -56,9 +56,9 @@ const module = new WebAssembly.Module(await Deno.readFile(new URL("../../wasm/di
 const page = await Deno.readTextFile(new URL("../web/index.html", import.meta.url));
 const env = Deno.env.toObject();
 // Deno is quickest with an object: it sorts the fields of Headers for each response.
-const blanks = new Blanks(module, Object.fromEntries);
-const sync = new Sync({ main: mainSource(), fallback: undefined }, await readSync(env), blanks.take);
-const host = new Host(sync, new Keys(env.KEYS ?? ""), undefined, blanks.lend, page);
+const spare = new Spare(module, Object.fromEntries);
+const sync = new Sync({ main: mainSource(), fallback: undefined }, await readSync(env), spare);
+const host = new Host(sync, new Keys(env.KEYS ?? ""), undefined, spare, page);
 
 function mainSource(): Source {
   if (env.SNAPSHOT_DIR) return new FolderSource(env.SNAPSHOT_DIR);

@@ -1,5 +1,5 @@
 // The guest: one instance of the WebAssembly module that holds the core. Its
-// memory never shrinks, so every snapshot goes into an instance of its own.
+// memory never shrinks; a snapshot that follows another takes its place there.
 
 import { Misconfigured, Refused, Trapped } from "./errors.ts";
 import type { FieldSets } from "./fields.ts";
@@ -22,6 +22,7 @@ interface Exports {
   abi_version(): number;
   image_buffer(n: number): number;
   load(image: number, imageLength: number, filter: number, filterLength: number): number;
+  drop(): void;
   set_manifest(n: number): number;
   request_buffer(n: number): number;
   serve(n: number): bigint;
@@ -90,6 +91,9 @@ export class Guest {
   readonly #memory: Memory;
   readonly #fields: FieldSets;
   readonly #requestAt: number; // where every request goes that is no larger than requestBytes
+  #used = false; // has buffers, and perhaps a snapshot
+  #filterAt = 0;
+  #filterLength = 0;
 
   /** Instantiates and starts the module; the guest has no snapshot yet and answers SERVFAIL. */
   constructor(module: WebAssembly.Module, fields: FieldSets) {
@@ -106,14 +110,30 @@ export class Guest {
     this.#fields = fields;
   }
 
-  /** Loads image and filter (which may be empty) under a verified manifest. Once in a guest's life. */
+  /** Loads image and filter (which may be empty) under a verified manifest, into a guest that has none. */
   load(image: Uint8Array, filter: Uint8Array, manifest: Manifest, hostName: string): void {
+    this.#used = true;
     const imageAt = this.#place(image);
-    const filterAt = filter.length > 0 ? this.#place(filter) : 0;
-    if (this.#exports.load(imageAt, image.length, filterAt, filter.length) !== 0) {
+    this.#filterAt = filter.length > 0 ? this.#place(filter) : 0;
+    this.#filterLength = filter.length;
+    if (this.#exports.load(imageAt, image.length, this.#filterAt, filter.length) !== 0) {
       throw new Refused("image", this.#lastError());
     }
     this.renew(manifest, hostName);
+  }
+
+  /** Forgets what was loaded, so that the guest can load again. */
+  drop(): void {
+    if (!this.#used) return;
+    this.#exports.drop();
+    this.#used = false;
+    this.#filterLength = 0;
+  }
+
+  /** The filter that was loaded: a view of the guest's memory until it is called again. */
+  get filter(): Uint8Array<ArrayBuffer> {
+    this.#memory.refresh();
+    return this.#memory.bytes.subarray(this.#filterAt, this.#filterAt + this.#filterLength);
   }
 
   /** Takes a later manifest that names the same objects. */

@@ -3,9 +3,9 @@
 
 import { Trapped } from "./errors.ts";
 import { Gate, Ref, type ExchangeRequest, type ExchangeResponse } from "./frame.ts";
-import type { Guest } from "./guest.ts";
 import { quotaOf, type Client, type Keys } from "./keys.ts";
 import { join } from "./source.ts";
+import type { Spare } from "./spare.ts";
 import type { Generation, Lifetime, Sync } from "./sync.ts";
 
 /** Counts requests; success false is past the limit. */
@@ -35,14 +35,14 @@ export class Host {
   readonly sync: Sync;
   readonly #keys: Keys;
   readonly #limiter: Limiter | undefined;
-  readonly #blank: () => Guest; // a guest that answers while there is no snapshot
+  readonly #spare: Pick<Spare, "lend">; // has the guest that answers while there is no snapshot
   readonly #page: string;
 
-  constructor(sync: Sync, keys: Keys, limiter: Limiter | undefined, blank: () => Guest, page: string) {
+  constructor(sync: Sync, keys: Keys, limiter: Limiter | undefined, spare: Pick<Spare, "lend">, page: string) {
     this.sync = sync;
     this.#keys = keys;
     this.#limiter = limiter;
-    this.#blank = blank;
+    this.#spare = spare;
     this.#page = page;
   }
 
@@ -63,8 +63,9 @@ export class Host {
       if (!success) client.gate = Gate.overRate;
     }
     const current = this.sync.settled(nowMs) || client.target === healthPath;
-    const generation = current ? this.sync.current : await this.sync.ready(x.lifetime, nowMs);
     const body = x.request.body ? await readBody(x.request.body as ReadableStream<Uint8Array>) : noBody;
+    // Last of all: a generation is not to be kept while others may take its place.
+    const generation = current ? this.sync.current : await this.sync.ready(x.lifetime, nowMs);
     return this.#answer(x.request, client, body, generation, nowMs);
   }
 
@@ -85,20 +86,20 @@ export class Host {
   }
 
   #ask(generation: Generation | undefined, request: ExchangeRequest, nowMs: number): ExchangeResponse {
-    if (!generation) return this.#blank().serve(request);
+    if (!generation) return this.#spare.lend().serve(request);
     try {
       return generation.guest.serve(request);
     } catch (error) {
       if (!(error instanceof Trapped)) throw error;
       console.error(JSON.stringify({ msg: "guest trapped", error: String(error.cause) }));
       this.sync.drop(generation, nowMs);
-      return this.#blank().serve(request);
+      return this.#spare.lend().serve(request);
     }
   }
 
   #respond(answer: ExchangeResponse, method: string, generation: Generation | undefined): Response {
     let body: Uint8Array | string | null = answer.body;
-    if (answer.ref === Ref.filter) body = generation?.filter ?? noBody;
+    if (answer.ref === Ref.filter) body = generation?.guest.filter ?? noBody;
     if (answer.ref === Ref.page) body = this.#page;
     if (method === "HEAD" || answer.status === statusNoContent || answer.status === statusNotModified) body = null;
     return new Response(body, answer); // copies the body (Fetch standard, 5.2)

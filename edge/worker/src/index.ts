@@ -2,22 +2,22 @@
 
 import page from "../../web/index.html";
 import module from "../../../wasm/dist/guest.wasm";
-import { Blanks } from "./blank.ts";
 import { readSettings, type Env } from "./env.ts";
 import { pointOf } from "./event.ts";
 import { failure } from "./failure.ts";
 import { headersOf } from "./fields.ts";
 import { Host, type Exchange, type Served } from "./host.ts";
+import { Spare } from "./spare.ts";
 import { Sync } from "./sync.ts";
 
-const blanks = new Blanks(module, headersOf);
+const spare = new Spare(module, headersOf);
 let host: Host | undefined;
 
 // Every request that comes before there is a host reads the settings itself;
 // the first to be done makes the host of all.
 async function hostFor(env: Env): Promise<Host> {
   const settings = await readSettings(env, caches.default);
-  host ??= new Host(new Sync(settings.sources, settings.sync, blanks.take), settings.keys, env.LIMIT, blanks.lend, page);
+  host ??= new Host(new Sync(settings.sources, settings.sync, spare), settings.keys, env.LIMIT, spare, page);
   return host;
 }
 

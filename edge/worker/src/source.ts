@@ -9,7 +9,7 @@ export interface Source {
   manifest(): Promise<Uint8Array>;
   /** The manifest as it stands, past every copy. Absent where manifest gives no copies. */
   original?(): Promise<Uint8Array>;
-  /** The object of that name, of at most size bytes: one byte more is "size". */
+  /** The object of that name, of at most size bytes: one byte more is "size". The caller's to keep. */
   object(wireHash: string, size: number): Promise<Uint8Array>;
   /** Called once an object has turned out to be the one that was asked for (good), or not to be. */
   verified?(wireHash: string, bytes: Uint8Array, good: boolean): Promise<void>;
@@ -48,8 +48,18 @@ export function join(chunks: readonly Uint8Array[], length: number): Uint8Array 
     const part = chunk.subarray(0, length - at);
     bytes.set(part, at);
     at += part.length;
+    release(chunk);
   }
   return bytes;
+}
+
+/**
+ * Gives the memory back that nobody needs any more. The collector would find it
+ * when many times as much has gathered: it runs for what is on its own heap.
+ */
+export function release({ buffer, byteLength }: Uint8Array): void {
+  const whole = buffer instanceof ArrayBuffer && buffer.byteLength === byteLength; // else others may have the rest
+  if (whole && byteLength > 0) buffer.transfer(0);
 }
 
 /** What gives a Response for a URL: the network, or a binding. */

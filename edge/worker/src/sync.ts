@@ -15,12 +15,12 @@ import {
   type Opened,
   type Verifier,
 } from "./manifest.ts";
-import { readBounded, type Source } from "./source.ts";
+import { readBounded, release, type Source } from "./source.ts";
+import type { Spare } from "./spare.ts";
 
 /** One verified snapshot and the guest that answers from it. Immutable but for a renewed manifest. */
 export interface Generation extends Opened {
   guest: Guest;
-  filter: Uint8Array; // the filter object, empty if there is none
 }
 
 /** The part of a request's context that sync needs. */
@@ -60,7 +60,7 @@ interface Attempt {
 export class Sync {
   readonly #sources: Sources;
   readonly #settings: SyncSettings;
-  readonly #newGuest: () => Guest;
+  readonly #spare: Pick<Spare, "take" | "give">;
   #current: Generation | undefined;
   #last: Opened | undefined; // the highest serial accepted, also after its guest was dropped
   #nextCheck = 0; // milliseconds, like the next
@@ -72,10 +72,10 @@ export class Sync {
   /** The last failure, or undefined after a success. */
   lastError: Refused | undefined;
 
-  constructor(sources: Sources, settings: SyncSettings, newGuest: () => Guest) {
+  constructor(sources: Sources, settings: SyncSettings, spare: Pick<Spare, "take" | "give">) {
     this.#sources = sources;
     this.#settings = settings;
-    this.#newGuest = newGuest;
+    this.#spare = spare;
   }
 
   get current(): Generation | undefined {
@@ -177,10 +177,23 @@ export class Sync {
       fetchObject(source, lifetime, manifest, "filter"),
     ]);
     this.#accept(opened, now); // another attempt may have been faster and gone further
-    const guest = this.#newGuest();
-    guest.load(base, filter, manifest, this.#settings.hostName);
-    this.#use({ ...opened, guest, filter });
+    const before = this.#current?.guest;
+    this.#use({ ...opened, guest: this.#loaded(base, filter, manifest) });
+    release(base);
+    release(filter);
+    if (before) this.#spare.give(before);
     return "loaded";
+  }
+
+  #loaded(base: Uint8Array, filter: Uint8Array, manifest: Manifest): Guest {
+    const guest = this.#spare.take();
+    try {
+      guest.load(base, filter, manifest, this.#settings.hostName);
+    } catch (error) {
+      if (error instanceof Refused) this.#spare.give(guest); // else it trapped
+      throw error;
+    }
+    return guest;
   }
 
   #use(generation: Generation): void {
@@ -230,12 +243,14 @@ async function fetchObject(source: Source, lifetime: Lifetime, manifest: Manifes
   const wire = await source.object(object.wireHash, object.wireSize);
   const good = wire.length === object.wireSize && (await sha256(wire)) === object.wireHash;
   const told = source.verified?.(object.wireHash, wire, good);
-  if (told) lifetime.waitUntil(told);
+  if (told) lifetime.waitUntil(told); // also when it is not used further
   if (wire.length !== object.wireSize) {
     throw new Refused("size", `${role} has ${String(wire.length)} bytes, the manifest says ${String(object.wireSize)}`);
   }
   if (!good) throw new Refused("hash", `${role} is not the object ${object.wireHash}`);
   const plain = await decompress(wire, object);
+  if (told) lifetime.waitUntil(told.then(() => { release(wire); }));
+  else release(wire);
   if (plain.length !== object.size) {
     throw new Refused("size", `${role} decompresses to ${String(plain.length)} bytes, the manifest says ${String(object.size)}`);
   }

@@ -1,13 +1,13 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
 
 import module from "../dist/guest.wasm";
-import { Blanks } from "../src/blank.ts";
 import { Misconfigured } from "../src/errors.ts";
 import { readSettings } from "../src/env.ts";
 import { failure } from "../src/failure.ts";
 import { headersOf } from "../src/fields.ts";
 import { Host } from "../src/host.ts";
 import { Keys } from "../src/keys.ts";
+import { Spare } from "../src/spare.ts";
 import { Sync } from "../src/sync.ts";
 import { list, Signer, Store } from "./origin.ts";
 
@@ -26,10 +26,10 @@ async function serve(request: Request, within = true): Promise<{ response: Respo
       return Promise.resolve({ success: within });
     },
   };
-  const blanks = new Blanks(module, headersOf);
+  const spare = new Spare(module, headersOf);
   const settings = { list, verifiers: [verifier], refreshSeconds: 30, hostName: "" };
-  const sync = new Sync({ main: new Store(), fallback: undefined }, settings, blanks.take);
-  const host = new Host(sync, new Keys(""), limiter, blanks.lend, "<!doctype html>the page");
+  const sync = new Sync({ main: new Store(), fallback: undefined }, settings, spare);
+  const host = new Host(sync, new Keys(""), limiter, spare, "<!doctype html>the page");
   const { response } = await host.serve({ request, clientAddress: "192.0.2.7", lifetime });
   return { response, counted };
 }

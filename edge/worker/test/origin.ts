@@ -82,7 +82,7 @@ export class Store implements Source {
     await new Promise((resolve) => setTimeout(resolve, this.delayMs));
     if (this.down) throw new Refused("unavailable", "the store is down");
     if (!bytes) throw new Refused("unavailable", `no ${what}`);
-    return bytes;
+    return bytes.slice(); // the caller's to keep
   }
 }
 

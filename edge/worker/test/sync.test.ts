@@ -6,13 +6,13 @@ import delistedFilter from "../dist/delisted.filter";
 import delistedImage from "../dist/delisted.image";
 import listedFilter from "../dist/listed.filter";
 import listedImage from "../dist/listed.image";
-import { Blanks } from "../src/blank.ts";
 import { Refused, Trapped, type Reason } from "../src/errors.ts";
 import { FieldSets, headersOf } from "../src/fields.ts";
 import { Guest } from "../src/guest.ts";
 import { Host } from "../src/host.ts";
 import { Keys } from "../src/keys.ts";
 import { BucketSource, CachedSource, KVSource, URLSource, type Source } from "../src/source.ts";
+import { Spare } from "../src/spare.ts";
 import { decompress, Sync, type Outcome } from "../src/sync.ts";
 import { gzip, list, publish, sha256, Signer, Store, zstdAndGzip, zstdOf, type Draft } from "./origin.ts";
 
@@ -43,15 +43,18 @@ interface Edge {
 }
 
 function edge(main: Source = store, options: { fallback?: Source; guest?: () => Guest } = {}): Edge {
-  const blanks = new Blanks(module, headersOf);
+  const spare = new Spare(module, headersOf);
   const made: Edge = { guests: 0 } as Edge;
   const take = () => {
     made.guests++;
-    return options.guest?.() ?? blanks.take();
+    return options.guest?.() ?? spare.take();
+  };
+  const give = (guest: Guest) => {
+    spare.give(guest);
   };
   const settings = { list, verifiers: [signer.verifier], refreshSeconds, hostName: "" };
-  made.sync = new Sync({ main, fallback: options.fallback }, settings, take);
-  made.host = new Host(made.sync, new Keys(""), undefined, blanks.lend, "<!doctype html>");
+  made.sync = new Sync({ main, fallback: options.fallback }, settings, { take, give });
+  made.host = new Host(made.sync, new Keys(""), undefined, spare, "<!doctype html>");
   return made;
 }
 
