@@ -4,6 +4,7 @@
 //
 //   node bench/worker.mjs                 everything, about three minutes
 //   node bench/worker.mjs --only load     one section: size, start, cold, swaps, load
+//   node bench/worker.mjs --bundle DIR    another bundle than dist/worker, to compare with
 //
 // Everything listens on loopback, and only what this has started is stopped.
 // CPU is that of all threads of a process, as the scheduler counts it, so that
@@ -14,6 +15,7 @@ import { execFile, execFileSync, spawn } from "node:child_process";
 import { createHash, generateKeyPairSync, sign } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
+import { createRequire } from "node:module";
 import { connect, createServer as createSocket } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -21,10 +23,13 @@ import { parseArgs, promisify } from "node:util";
 
 import { configOf, workerd } from "../edge/worker/capnp.mjs";
 
-const { values: flags } = parseArgs({ options: { only: { type: "string" }, rounds: { type: "string", default: "9" } } });
+// Node 20 has none of its own.
+const { WebSocket } = createRequire(new URL("../edge/worker/package.json", import.meta.url))("undici");
+
+const { values: flags } = parseArgs({ options: { only: { type: "string" }, rounds: { type: "string", default: "9" }, bundle: { type: "string" } } });
 
 const root = resolve(import.meta.dirname, "..");
-const bundle = join(root, "dist/worker");
+const bundle = resolve(flags.bundle ?? join(root, "dist/worker"));
 const deno = join(root, "edge/worker/node_modules/@deno/linux-x64-glibc/deno");
 const data = process.env.UCEDGE_DATA ?? join(root, "../shared/data");
 const dir = mkdtempSync(join(tmpdir(), "ucedge-bench-"));
@@ -214,11 +219,11 @@ Deno.serve({ hostname: "127.0.0.1", port: Number(Deno.env.get("PORT")) }, () =>
   return script;
 }
 
-async function startWorkerd(folder, bindings = {}) {
+async function startWorkerd(folder, bindings = {}, flags = []) {
   const port = await freePort();
   const path = join(folder, `config-${port}.capnp`);
   writeFileSync(path, configOf(folder, port, bindings));
-  const child = start(workerd, ["serve", path]);
+  const child = start(workerd, ["serve", ...flags, path]);
   try {
     await listening(port, child);
   } finally {
@@ -227,8 +232,8 @@ async function startWorkerd(folder, bindings = {}) {
   return { child, url: `http://127.0.0.1:${port}` };
 }
 
-const startEdge = (corpus, refresh = "30") =>
-  startWorkerd(bundle, { LIST: list, VERIFIERS: verifier, SNAPSHOT_URL: `${originURL}/${corpus}`, REFRESH_SECONDS: refresh });
+const startEdge = (corpus, refresh = "30", flags = []) =>
+  startWorkerd(bundle, { LIST: list, VERIFIERS: verifier, SNAPSHOT_URL: `${originURL}/${corpus}`, REFRESH_SECONDS: refresh }, flags);
 
 async function startDeno(script, env = {}) {
   const port = await freePort();
@@ -304,31 +309,83 @@ async function cold(name, corpus, times) {
   say(`${name}: time to the first answer`, median(wall), "ms");
 }
 
+/** A connection to the inspector of workerd that gives the result of a method. */
+async function inspector(port) {
+  const [{ webSocketDebuggerUrl: url }] = await (await fetch(`http://127.0.0.1:${port}/json`)).json();
+  const socket = new WebSocket(url);
+  const waiting = new Map();
+  socket.onmessage = ({ data: text }) => {
+    const { id, result } = JSON.parse(text);
+    waiting.get(id)?.(result);
+  };
+  await new Promise((done) => (socket.onopen = done));
+  let last = 0;
+  return (method) => new Promise((done) => {
+    waiting.set(++last, done);
+    socket.send(JSON.stringify({ id: last, method }));
+  });
+}
+
+/**
+ * Bytes of V8's heap and of the memories of all guests that its collector has
+ * not freed: each begins a reservation of about 4 GiB, of which the first part
+ * may be written to.
+ */
+function reserved({ pid }) {
+  const mappings = readFileSync(`/proc/${pid}/maps`, "utf8").trim().split("\n").map((line) => {
+    const [, from, to, rights] = /^(\w+)-(\w+) (\S+)/.exec(line);
+    return { from: parseInt(from, 16), to: parseInt(to, 16), rights };
+  });
+  const rest = ({ to }, next) => next?.from === to && next.rights.startsWith("---") && next.to - next.from > 3 * 2 ** 30;
+  const begins = mappings.filter((m, i) => m.rights.startsWith("rw") && rest(m, mappings[i + 1]));
+  return begins.reduce((total, { from, to }) => total + to - from, 0);
+}
+
+/** What counts as an isolate's memory, MB: besides the reserved, array buffers and what the runtime keeps for objects. */
+async function isolate(child, inspect) {
+  const { backingStorageSize, embedderHeapUsedSize } = await inspect("Runtime.getHeapUsage");
+  return (reserved(child) + backingStorageSize + embedderHeapUsedSize) / 2 ** 20;
+}
+
 async function swaps(corpora, count) {
   publish("swaps", corpora[0]);
-  const { child, url } = await startEdge("swaps", "1");
-  const empty = resident(child);
+  const inspectorPort = await freePort();
+  const { child, url } = await startEdge("swaps", "1", ["--inspector-addr", `127.0.0.1:${inspectorPort}`]);
+  const inspect = await inspector(inspectorPort);
+  const measures = { process: () => resident(child), isolate: () => isolate(child, inspect) };
+  const most = { process: 0, isolate: 0 };
+  const take = async () => {
+    const now = {};
+    for (const [name, measure] of Object.entries(measures)) {
+      now[name] = await measure();
+      most[name] = Math.max(most[name], now[name]);
+    }
+    return now;
+  };
+  const empty = await take();
   await ask(url);
   await idle(child);
-  const once = resident(child);
-  let most = once;
+  const once = await take();
   for (let i = 1; i <= count; i++) {
     publish("swaps", corpora[i % 2]);
     for (let waited = 0; ; waited += 50) {
       const status = await (await fetch(`${url}/v1/status`)).json();
-      most = Math.max(most, resident(child));
+      await take();
       if (status.serial === serial) break;
       if (waited > 10_000) throw new Error(`serial ${serial} did not come: ${child.said}`);
       await sleep(50);
     }
   }
-  const last = resident(child);
+  const last = await take();
   await stop(child);
-  say("2.09 M: resident before the first snapshot", empty, "MB");
-  say("2.09 M: resident with one snapshot", once, "MB");
-  say(`2.09 M: resident after ${count} swaps`, last, "MB");
-  say(`2.09 M: what snapshots add, after ${count} swaps`, last - empty, "MB", "below 128");
-  say("2.09 M: what snapshots add, at most", most - empty, "MB", "below 128");
+  say("2.09 M: isolate before the first snapshot", empty.isolate, "MB");
+  say("2.09 M: isolate with one snapshot", once.isolate, "MB");
+  say(`2.09 M: isolate after ${count} swaps`, last.isolate, "MB", "below 128");
+  say("2.09 M: isolate at most", most.isolate, "MB", "below 128");
+  say("2.09 M: process before the first snapshot", empty.process, "MB");
+  say("2.09 M: process with one snapshot", once.process, "MB");
+  say(`2.09 M: process after ${count} swaps`, last.process, "MB");
+  say("2.09 M: process at most", most.process, "MB");
 }
 
 // Not synchronous: the store is in this process, and the worker looks there for a newer snapshot meanwhile.
