@@ -37,6 +37,8 @@ func newScene(t testing.TB) *scene {
 			"world":    New(world, worldManifest),
 			"named":    New(world, named),
 			"filtered": New(newFiltered(t), worldManifest),
+			"advice":   New(newSnapshot(t, adviceWorld("classic")), worldManifest),
+			"impacts":  New(newSnapshot(t, adviceWorld("impacts")), worldManifest),
 			"none":     New(nil, Manifest{}),
 		},
 		core: "world",
