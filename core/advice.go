@@ -54,7 +54,8 @@ func appendOwnerAdvice(dst []byte, facts *snapshot.MatchFacts) []byte {
 	if facts.End == 0 {
 		return append(dst, " when no more of it is seen."...)
 	}
-	return append(dst, " at the time given in expires, unless more of it is seen."...)
+	dst = appendStamp(append(dst, " by "...), facts.End)
+	return append(dst, " unless more of it is seen. No fee and no request is needed."...)
 }
 
 // appendStanding says to a neighbour that it is not his fault, and to an
