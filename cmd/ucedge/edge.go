@@ -161,6 +161,9 @@ func (f *edgeFlags) newEngine(ctx context.Context, log *slog.Logger, state strin
 		if cache == "" {
 			cache = filepath.Join(state, "compiled")
 		}
+		if err := edge.Watch(ctx); err != nil {
+			log.Warn("a guest that never returns would hang this process", "err", err)
+		}
 		return edge.NewWasmEngine(ctx, guest, edge.WasmOptions{
 			CacheDir: cache, Instances: f.instances, Host: f.host,
 			OnTrap: func(err error) { log.Error("guest trapped", "err", err) },
