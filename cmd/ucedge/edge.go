@@ -72,11 +72,14 @@ func newEdge() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "edge --from SOURCE --pub FILE",
 		Short: "Serve answers over HTTPS and DNS from a source of signed snapshots",
-		Long: `Follows a source of signed snapshots, a folder or a URL, and answers from the newest
-that a trusted key has signed: DNS over HTTPS (RFC 8484), dns-json, the check API
-and, if asked, DNS. What it verified last stays in --state, so that a restart
+		Long: `Follows a source of signed snapshots and answers from the newest that a trusted key
+has signed: DNS over HTTPS (RFC 8484), dns-json, the check API and, if asked, DNS.
+The source is a folder, a URL of one, or a bucket behind an S3 API, for which
+AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are taken from the environment; without
+them it must be open to anybody. What the edge verified last stays in --state, so that a restart
 answers at once, and answers go on when the source is gone or lies.`,
 		Example: `  ucedge edge --from https://origin.example/publish --pub bl.example.pub --https :443 --tls-cert chain.pem --tls-key key.pem
+  ucedge edge --from s3://ACCOUNT.r2.cloudflarestorage.com/lists/bl.example --pub bl.example.pub --http 127.0.0.1:8080
   ucedge edge --from /srv/publish --pub bl.example.pub --http 127.0.0.1:8080 --dns 127.0.0.1:5353 --admin 127.0.0.1:9090`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if from == "" || len(pubs) == 0 {
@@ -99,7 +102,7 @@ answers at once, and answers go on when the source is gone or lies.`,
 	}
 	f.add(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&from, "from", "", "folder or URL of the snapshots")
+	flags.StringVar(&from, "from", "", "folder, URL or bucket of the snapshots: publish, https://HOST/PATH, s3://HOST/BUCKET[/PREFIX]")
 	flags.StringVar(&list, "list", "", "name of the list; empty is that of the first key")
 	flags.StringArrayVar(&pubs, "pub", nil, "file with a public key to trust (repeatable)")
 	flags.StringVar(&state, "state", "state", "folder for what must outlive a restart")
@@ -125,7 +128,7 @@ func (f *edgeFlags) run(cmd *cobra.Command, log *slog.Logger, from, list, state 
 		return misusef(cmd, "nothing to serve on: give --https, --http or --dns")
 	}
 	ctx := cmd.Context()
-	source, err := edge.NewSource(from)
+	source, err := openSource(from)
 	if err != nil {
 		return err
 	}
