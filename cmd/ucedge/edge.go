@@ -41,7 +41,7 @@ type edgeFlags struct {
 
 func (f *edgeFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.engine, "engine", "wasm", "what answers: wasm (the guest, as on a CDN) or native (the same core without it)")
+	addChoice(cmd, &f.engine, "engine", "wasm", "what answers: wasm (the guest, as on a CDN) or native (the same core without it)", "wasm", "native")
 	flags.IntVar(&f.instances, "instances", 0, "guests that answer at once; 0 is one a processor")
 	flags.StringVar(&f.host, "host", "", "name under which clients reach this edge, told by discovery (RFC 9462)")
 	flags.StringVar(&f.cache, "cache", "", "folder for compiled guest code; empty is compiled in STATE")
@@ -59,7 +59,7 @@ func (f *edgeFlags) add(cmd *cobra.Command) {
 	flags.DurationVar(&f.look, "look", 30*time.Second, "longest time between two looks for a newer snapshot")
 	flags.DurationVar(&f.drain, "drain", 0, "how long /readyz says no before the listeners close")
 	flags.Uint64Var(&f.logEvery, "log-every", 0, "log one request in so many, without client addresses; 0 logs none")
-	flags.StringVar(&f.logForm, "log-format", "text", "text or json")
+	addChoice(cmd, &f.logForm, "log-format", "text", "text or json", "text", "json")
 }
 
 func newEdge() *cobra.Command {
@@ -208,12 +208,17 @@ func (f *edgeFlags) tls(log *slog.Logger, state string) (*tls.Config, error) {
 	return edge.CertificateFiles(certFile, keyFile, log)
 }
 
+// parsePrefixes reads prefixes, and addresses as prefixes of themselves.
 func parsePrefixes(texts []string) ([]netip.Prefix, error) {
 	var prefixes []netip.Prefix
 	for _, text := range texts {
+		if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" {
+			prefixes = append(prefixes, netip.PrefixFrom(a, a.BitLen()))
+			continue
+		}
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%q is neither an address nor a prefix", text)
 		}
 		prefixes = append(prefixes, p)
 	}

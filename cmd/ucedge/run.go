@@ -63,6 +63,7 @@ again every --every.`,
 	flags.StringVar(&d.origin, "origin", "127.0.0.1:8081", "address to serve the origin's API on")
 	flags.StringArrayVar(&d.routes, "routes", nil, "file with routes whose addresses the reporters report (repeatable)")
 	flags.StringVar(&d.profile, "profile", policy.Names()[0], "rule: "+strings.Join(policy.Names(), ", ")+", or a TOML file")
+	offer(cmd, "profile", policy.Names()...)
 	flags.Uint64Var(&d.seed, "seed", 1, "the same seed gives the same reports")
 	setDefault(cmd, "http", "127.0.0.1:8080")
 	setDefault(cmd, "https", "127.0.0.1:8443")
