@@ -65,6 +65,9 @@ func (f *importFlags) read(w io.Writer, now time.Time) (build.Input, error) {
 			return build.Input{}, fmt.Errorf("import Level %d: %w", level, err)
 		}
 		reportImport(w, level, result)
+		if len(result.Listings) == 0 && result.ProblemCount > 0 {
+			return build.Input{}, fmt.Errorf("import Level %d: not one line of %s lists anything: is this a zone file?", level, strings.Join(files, ", "))
+		}
 		in.Zones = append(in.Zones, result.Zones...)
 		in.Listings = append(in.Listings, result.Listings...)
 	}
