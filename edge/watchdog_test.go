@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"ucedge/core"
+	"ucedge/edge/watchdog"
 )
 
-// TestWatch runs a process with a guest that never returns from a call: it
+// TestWatchdog runs a process with a guest that never returns from a call: it
 // must end by itself. One that only works hard must not.
-func TestWatch(t *testing.T) {
+func TestWatchdog(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("Watch does nothing here")
+		t.Skip("it does nothing here")
 	}
 	if query := os.Getenv("UCEDGE_WATCH_QUERY"); query != "" {
 		watched(t, query)
@@ -27,7 +28,7 @@ func TestWatch(t *testing.T) {
 		dies  bool
 	}{{"loop", true}, {"work", false}} {
 		ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
-		cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestWatch$", "-test.v")
+		cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestWatchdog$", "-test.v")
 		cmd.Env = append(os.Environ(), "UCEDGE_WATCH_QUERY="+row.query)
 		out, err := cmd.CombinedOutput()
 		hung := ctx.Err() != nil
@@ -45,7 +46,7 @@ func TestWatch(t *testing.T) {
 // one second.
 func watched(t *testing.T, query string) {
 	e := wasmEngine(t, testGuest, WasmOptions{Instances: 2})
-	if err := watch(t.Context(), 100*time.Millisecond, time.Second); err != nil {
+	if err := watchdog.Start(t.Context(), 100*time.Millisecond, time.Second); err != nil {
 		t.Fatal(err)
 	}
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {

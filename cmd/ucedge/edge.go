@@ -14,6 +14,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"ucedge/edge"
+	"ucedge/edge/watchdog"
 	"ucedge/wasm"
 )
 
@@ -164,7 +165,7 @@ func (f *edgeFlags) newEngine(ctx context.Context, log *slog.Logger, state strin
 		if cache == "" {
 			cache = filepath.Join(state, "compiled")
 		}
-		if err := edge.Watch(ctx); err != nil {
+		if err := watchdog.Start(ctx, watchdog.Every, watchdog.Limit()); err != nil {
 			log.Warn("a guest that never returns would hang this process", "err", err)
 		}
 		return edge.NewWasmEngine(ctx, guest, edge.WasmOptions{
