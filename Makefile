@@ -89,9 +89,9 @@ fuzz-short:
 vuln:
 	$(GO) run $(GOVULNCHECK) ./...
 
-#: make e2e        200 deaths of an origin at random instants, with an edge that follows
+#: make e2e        200 deaths of an origin at random instants, with an edge that follows; an edge beside a real Postfix
 e2e: $(GUEST)
-	UCEDGE_CRASH_ROUNDS=200 $(GO) test -count=1 -timeout 30m -run TestCrash -v ./cmd/ucedge
+	UCEDGE_CRASH_ROUNDS=200 $(GO) test -count=1 -timeout 30m -run 'TestCrash|TestPostfix' -v ./cmd/ucedge
 
 #: make compare    ucedge against rbldnsd on the same zone files
 compare:
