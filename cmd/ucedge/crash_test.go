@@ -30,8 +30,8 @@ import (
 	"ucedge/snapshot/manifest"
 )
 
-// crashKillMax is the longest time from the start of an origin to its death:
-// it dies while it starts, takes reports, decides, publishes or writes down.
+// crashKillMax is how long after it could have listened an origin dies at the
+// latest: time for several publications and commits, and for the start before.
 const crashKillMax = 600 * time.Millisecond
 
 // TestCrash kills an origin that takes reports and publishes as fast as it
@@ -55,8 +55,9 @@ func TestCrash(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	stopEdge := c.follow()
+	most := c.startTime() + crashKillMax
 	for round := range rounds {
-		c.round(round, time.Duration(random.Int64N(int64(crashKillMax))))
+		c.round(round, time.Duration(random.Int64N(int64(most))))
 		c.check(round)
 		if t.Failed() {
 			break
@@ -156,6 +157,26 @@ func (c *crash) start(every time.Duration, more ...string) (*exec.Cmd, <-chan st
 		}
 	}()
 	return cmd, address
+}
+
+// startTime returns how long an origin takes here until it listens.
+func (c *crash) startTime() time.Duration {
+	c.Helper()
+	began := time.Now()
+	cmd, listening := c.start(time.Hour)
+	address, ok := <-listening
+	took := time.Since(began)
+	if !ok {
+		c.Fatal("the origin did not start")
+	}
+	c.Logf("listened at %s after %v", address, took)
+	if err := cmd.Process.Kill(); err != nil {
+		c.Fatal(err)
+	}
+	for range listening {
+	}
+	cmd.Wait() // says that it was killed
+	return took
 }
 
 // round lets an origin live for so long, and reports to it.
