@@ -78,6 +78,7 @@ func (t *facts) fill(m *MatchFacts, i int) {
 	m.Count, m.Threshold = t.column[rowCount].at(i), t.column[rowThreshold].at(i)
 	m.First, m.Last, m.End = Hour(t.column[rowFirst].at(i)), Hour(t.column[rowLast].at(i)), Hour(t.column[rowEnd].at(i))
 	m.Kinds = Kinds(t.column[rowKinds].at(i))
+	m.ASN, m.ASName = 0, nil
 	if k := int(t.column[rowSystem].at(i)); k > 0 && k <= t.names.n {
 		m.ASN, m.ASName = ASN(t.numbers.at(k-1)), t.names.at(k-1)
 	}
@@ -139,25 +140,21 @@ func (k *column) value(i int) uint64 { return le64(k.dict[8*i:]) }
 // end returns the hour in which the point of that rank ends. A term is the end
 // in its high half and the last hour in its low half.
 func (k *columns) end(rank int) Hour {
-	if k[0].n == 0 {
-		return 0
-	}
-	return Hour(k[0].at(rank) >> 32)
+	return Hour(k.value(KindTerms, rank) >> 32)
 }
 
 // fill tells the facts of the point of that rank.
 func (k *columns) fill(m *MatchFacts, rank int) {
-	if k[0].n != 0 {
-		term := k[0].at(rank)
-		m.End, m.Last = Hour(term>>32), Hour(uint32(term))
+	term := k.value(KindTerms, rank)
+	m.End, m.Last = Hour(term>>32), Hour(uint32(term))
+	m.First, m.Count, m.Kinds = Hour(k.value(KindFirsts, rank)), uint32(k.value(KindCounts, rank)), Kinds(k.value(KindKinds, rank))
+	m.Threshold, m.ASN, m.ASName = 0, 0, nil
+}
+
+// value returns what a column says of the point of that rank.
+func (k *columns) value(kind Kind, rank int) uint64 {
+	if column := &k[kind-KindTerms]; column.n != 0 {
+		return column.at(rank)
 	}
-	if k[KindFirsts-KindTerms].n != 0 {
-		m.First = Hour(k[KindFirsts-KindTerms].at(rank))
-	}
-	if k[KindCounts-KindTerms].n != 0 {
-		m.Count = uint32(k[KindCounts-KindTerms].at(rank))
-	}
-	if k[KindKinds-KindTerms].n != 0 {
-		m.Kinds = Kinds(k[KindKinds-KindTerms].at(rank))
-	}
+	return 0
 }

@@ -53,15 +53,9 @@ func (s *Snapshot) LookupInto(m *Match, level Level, a netip.Addr, now int64) {
 		return
 	}
 	if at := f.find(key, 129, now, &s.facts); at.net >= 0 || at.point >= 0 {
-		*m = noMatch
 		s.fill(m, level, f, at, key)
 	}
 }
-
-// noMatch is the zero Match, to copy. The runtime of a guest (wazero) clears
-// memory by copying it on to itself, one byte, then two, then four: many calls,
-// where a copy is one.
-var noMatch Match
 
 // Parent returns what the level would say without m and everything inside it:
 // the next wider prefix that has not ended, a listing or an exclusion. It is
@@ -129,9 +123,11 @@ func (f *family) find(a addr, below int, now int64, facts *facts) place {
 // keyOf returns the key of the point that holds a.
 func (p *points) keyOf(a addr) uint64 { return a.hi >> (64 - p.width) }
 
-// fill tells what stands at a place, which holds a.
+// fill tells what stands at a place, which holds a. It sets all of m field by
+// field: a guest's runtime (wazero) clears a variable of this size by many
+// small copies.
 func (s *Snapshot) fill(m *Match, level Level, f *family, at place, a addr) {
-	m.level = level
+	m.level, m.Listed, m.Excluded = level, false, false
 	if at.point >= 0 {
 		m.Listed = true
 		m.Prefix = f.prefix(a, f.bits)
@@ -143,6 +139,7 @@ func (s *Snapshot) fill(m *Match, level Level, f *family, at place, a addr) {
 	row := f.nets.row(at.net)
 	if row == 0 {
 		m.Excluded = true
+		m.Facts = MatchFacts{}
 		return
 	}
 	m.Listed = true

@@ -30,8 +30,8 @@ import (
 	"ucedge/snapshot/manifest"
 )
 
-// crashKillMax is the longest time from the start of an origin to its death:
-// it dies while it starts, takes reports, decides, publishes or writes down.
+// crashKillMax is how long after it could have listened an origin dies at the
+// latest: time for several publications and commits, and for the start before.
 const crashKillMax = 600 * time.Millisecond
 
 // TestCrash kills an origin that takes reports and publishes as fast as it
@@ -55,8 +55,9 @@ func TestCrash(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	stopEdge := c.follow()
+	most := c.startTime() + crashKillMax
 	for round := range rounds {
-		c.round(round, time.Duration(random.Int64N(int64(crashKillMax))))
+		c.round(round, time.Duration(random.Int64N(int64(most))))
 		c.check(round)
 		if t.Failed() {
 			break
@@ -120,15 +121,15 @@ func (c *crash) open() *ledger.SQLite {
 	return l
 }
 
-// start starts the origin. Its address comes once it listens, or "" when it ends.
-func (c *crash) start(every time.Duration) (*exec.Cmd, <-chan string) {
+// start starts the origin, with more arguments than it needs. Its address comes once it listens, or "" when it ends.
+func (c *crash) start(every time.Duration, more ...string) (*exec.Cmd, <-chan string) {
 	c.Helper()
 	args := []string{
 		"origin", "serve", "--ledger", c.path("ledger.db"), "--routes", c.path("routes.tsv"), "--allow-special-use",
 		"--key", c.path("key"), "--out", c.path("publish"), "--listen", "127.0.0.1:0", "--every", every.String(), "--log-format", "json",
 	}
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childArgs+"="+strings.Join(args, "\n"))
+	cmd.Env = append(os.Environ(), childArgs+"="+strings.Join(append(args, more...), "\n"))
 	out, err := cmd.StderrPipe()
 	if err != nil {
 		c.Fatal(err)
@@ -156,6 +157,26 @@ func (c *crash) start(every time.Duration) (*exec.Cmd, <-chan string) {
 		}
 	}()
 	return cmd, address
+}
+
+// startTime returns how long an origin takes here until it listens.
+func (c *crash) startTime() time.Duration {
+	c.Helper()
+	began := time.Now()
+	cmd, listening := c.start(time.Hour)
+	address, ok := <-listening
+	took := time.Since(began)
+	if !ok {
+		c.Fatal("the origin did not start")
+	}
+	c.Logf("listened at %s after %v", address, took)
+	if err := cmd.Process.Kill(); err != nil {
+		c.Fatal(err)
+	}
+	for range listening {
+	}
+	cmd.Wait() // says that it was killed
+	return took
 }
 
 // round lets an origin live for so long, and reports to it.
