@@ -19,7 +19,6 @@ import (
 func main() {} // never called: the module is a library
 
 var (
-	images   [][]byte // buffers that image_buffer gave out, so that they stay
 	snap     *snapshot.Snapshot
 	manifest core.Manifest
 	current  = core.New(nil, core.Manifest{})
@@ -45,9 +44,7 @@ func imageBuffer(n uint32) uint32 {
 		fail("an image of this size does not fit")
 		return 0
 	}
-	image := make([]byte, n)
-	images = append(images, image)
-	return address(image)
+	return address(buffer(int(n)))
 }
 
 // imageBytesMax is the largest image or filter that a guest takes: half of the
@@ -90,11 +87,12 @@ func load(image, imageLen, filter, filterLen uint32) uint32 {
 
 //go:wasmexport drop
 func drop() {
-	images, snap, manifest = nil, nil, core.Manifest{}
+	snap, manifest = nil, core.Manifest{}
 	current = core.New(nil, manifest)
 	// What the last answer was made of may be bytes of the image.
 	frame, exchange, response, said, fields = abi.Request{}, core.Request{}, core.Response{}, abi.Response{}, nil
-	collect()
+	release()
+	pass(lookBytes)
 }
 
 //go:wasmexport set_manifest

@@ -4,6 +4,7 @@ package main
 
 import (
 	"runtime"
+	"slices"
 	_ "unsafe" // for go:linkname
 )
 
@@ -32,7 +33,7 @@ const (
 
 var (
 	passed int    // bytes since the last look
-	kept   uint64 // bytes of the heap after the last collection
+	kept   uint64 // bytes of the heap after the last collection, and of images since
 	stats  runtime.MemStats
 )
 
@@ -50,9 +51,49 @@ func pass(n int) {
 	}
 }
 
-// collect collects the garbage, so that what is allocated next takes its place.
+// collect collects the garbage.
 func collect() {
 	runtime.GC()
 	runtime.ReadMemStats(&stats)
 	kept = stats.HeapAlloc
+}
+
+// Images are most of what a guest holds, and V8 takes tens of milliseconds for
+// the first collection, since it compiles the collector for it. So the buffers
+// of a snapshot that was dropped are used again for the next.
+var (
+	images [][]byte // what image_buffer gave out, so that it stays
+	spares [][]byte // what is free to be given out again
+)
+
+// buffer returns n bytes for an image, whatever is in them, and keeps them in
+// images: the least of the spare ones that will do, or fresh ones with room for
+// a list that grows.
+func buffer(n int) []byte {
+	best := -1
+	for i, b := range spares {
+		if cap(b) >= n && (best < 0 || cap(b) < cap(spares[best])) {
+			best = i
+		}
+	}
+	var image []byte
+	if best >= 0 {
+		image = spares[best][:n]
+		spares = slices.Delete(spares, best, best+1)
+	} else {
+		image = make([]byte, n, n+n/8)
+		kept += uint64(cap(image))
+	}
+	images = append(images, image)
+	return image
+}
+
+// release makes the buffers of images spare. Those that were spare before are
+// garbage: they were too small.
+func release() {
+	for _, b := range spares {
+		kept -= min(kept, uint64(cap(b)))
+	}
+	clear(spares)
+	images, spares = spares[:0], images
 }

@@ -2,7 +2,10 @@
 
 package main
 
-import "ucedge/wasm/abi"
+import (
+	"ucedge/core"
+	"ucedge/wasm/abi"
+)
 
 // A runtime that compiles each function when it is first called would do so
 // with most of the core while the first client waits, and a worker's first
@@ -33,7 +36,8 @@ func init() {
 	rehearse(&abi.Request{
 		Method: []byte("POST"), Target: []byte("/dns-query"), ContentType: []byte("application/dns-message"), Body: []byte(listedMessage),
 	})
-	drop()
+	images, snap, manifest, kept = nil, nil, core.Manifest{}, 0
+	current = core.New(nil, manifest)
 }
 
 func rehearse(r *abi.Request) {
