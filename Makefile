@@ -104,7 +104,7 @@ bench: build
 
 #: make worker     the CDN edge: types, lint, and its tests inside workerd
 worker: $(MODULES) $(GUEST)
-	@mkdir -p $(WORKER)/dist && cp $(GUEST) $(WORKER)/dist/
+	@mkdir -p $(WORKER)/dist && cp $(GUEST) edge/web/index.html $(WORKER)/dist/
 	$(GO) run ./$(WORKER)/test/fixtures $(WORKER)/dist
 	cd $(WORKER) && npx --no-install tsc --noEmit && npx --no-install eslint . && npx --no-install vitest run
 

@@ -14,10 +14,12 @@ export interface Objects {
 
 /** A key pair that can sign notes (C2SP signed-note). */
 export class Signer {
+  readonly public: string; // as VERIFIERS has it
   readonly verifier: Verifier;
   readonly #secret: CryptoKey;
 
-  private constructor(verifier: Verifier, secret: CryptoKey) {
+  private constructor(text: string, verifier: Verifier, secret: CryptoKey) {
+    this.public = text;
     this.verifier = verifier;
     this.#secret = secret;
   }
@@ -27,7 +29,8 @@ export class Signer {
     const raw = new Uint8Array((await crypto.subtle.exportKey("raw", pair.publicKey)) as ArrayBuffer);
     const key = concat(Uint8Array.of(1), raw);
     const hash = (await sha256(concat(encode(name + "\n"), key))).slice(0, 8);
-    return new Signer(await parseVerifier(`${name}+${hash}+${base64(key)}`), pair.privateKey);
+    const text = `${name}+${hash}+${base64(key)}`;
+    return new Signer(text, await parseVerifier(text), pair.privateKey);
   }
 
   async sign(text: string): Promise<Uint8Array> {

@@ -432,6 +432,62 @@ describe("KV", () => {
   });
 });
 
+describe("guests", () => {
+  const get = async (e: Edge, path: string) => {
+    const request = new Request("http://edge.example" + path);
+    return (await e.host.serve({ request, clientAddress: "", lifetime })).response;
+  };
+
+  it("take turns", async () => {
+    const e = edge();
+    const guests = new Set<Guest | undefined>();
+    for (let i = 0; i < 6; i++) {
+      const objects = i % 2 === 0 ? listed : delisted;
+      await put(objects, { serial: serial + i });
+      await refresh(e);
+      guests.add(e.sync.current?.guest);
+      expect(await ask(e, 2)).toBe(i % 2 === 0 ? "listed" : "unlisted");
+      expect(await (await get(e, "/v1/status")).json()).toMatchObject({ serial: serial + i });
+      expect(new Uint8Array(await (await get(e, "/v1/filter")).arrayBuffer())).toEqual(new Uint8Array(objects.filter));
+    }
+    expect(guests.size).toBe(2);
+  });
+
+  it("take the next snapshot after one that they refused", async () => {
+    const e = edge();
+    for (let i = 0; i < 3; i++) {
+      await put({ base: listedFilter, filter: listedFilter }, { serial: serial + 2 * i });
+      await refresh(e);
+      expect(e.sync.lastError?.reason).toBe("image");
+      await put(i % 2 === 0 ? listed : delisted, { serial: serial + 2 * i + 1 });
+      await refresh(e);
+      expect(await ask(e, 2)).toBe(i % 2 === 0 ? "listed" : "unlisted");
+    }
+  });
+
+  it("give no filter of before when the next snapshot has none", async () => {
+    const e = edge();
+    await put(listed);
+    await refresh(e);
+    for (let i = 1; i < 4; i++) {
+      await publish(store, signer, { base: listedImage }, { serial: serial + i });
+      await refresh(e);
+      expect((await get(e, "/v1/filter")).status).toBe(404);
+    }
+  });
+
+  // A body is a view of the guest's memory until Response has copied it (Fetch standard, 5.2).
+  it("spoil no answer that has not been read yet", async () => {
+    await put(listed);
+    const e = edge();
+    const names = Array.from({ length: 40 }, (_, i) => `${"x".repeat(i)}y.example.`);
+    const responses = await Promise.all(names.map((name) => get(e, `/resolve?type=A&name=${name}`)));
+    for (const [i, response] of responses.entries()) {
+      expect(await response.json()).toMatchObject({ Question: [{ name: names[i] }] });
+    }
+  });
+});
+
 describe("R2", () => {
   async function fill(): Promise<void> {
     if (store.signed) await env.SNAPSHOTS.put("manifest", store.signed);
