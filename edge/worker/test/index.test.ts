@@ -71,7 +71,13 @@ const query = Uint8Array.from([
 const target = "/dns-query?dns=" + btoa(String.fromCharCode(...query)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 
 describe("LIMIT", () => {
-  // Each test has clients of its own: the binding counts for a minute.
+  // Each test has clients of its own: the binding counts from one minute of the
+  // clock to the next, and none must begin meanwhile.
+  beforeEach(async () => {
+    const left = 60_000 - (Date.now() % 60_000);
+    if (left < 5_000) await new Promise((resolve) => setTimeout(resolve, left));
+  }, 10_000);
+
   it.each([
     ["an IPv4 address", ["192.0.2.10", "192.0.2.10", "192.0.2.10"], "192.0.2.10", "192.0.2.11"],
     ["an IPv6 /64", ["2001:db8::1", "2001:db8::2", "2001:db8:0:0:ffff::"], "2001:db8::3", "2001:db8:0:1::1"],
