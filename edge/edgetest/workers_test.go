@@ -185,6 +185,44 @@ func ready(t *testing.T, url string, status int) {
 	t.Fatalf("%s/readyz did not become %d", url, status)
 }
 
+// TestBundleOffline bundles the worker where there is no network at all, as
+// `make worker-dry-run` does: once npm has installed, nothing more is loaded.
+func TestBundleOffline(t *testing.T) {
+	wrangler, err := filepath.Abs(filepath.Join(workerDir, "node_modules/wrangler/bin/wrangler.js"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{wrangler, "../../wasm/dist/guest.wasm"} {
+		if _, err := os.Stat(file); err != nil {
+			t.Skipf("%s is not there: `make worker-bundle` makes it", file)
+		}
+	}
+	offline := func(name string, args ...string) *exec.Cmd {
+		cmd := exec.Command("unshare", append([]string{"--map-root-user", "--net", name}, args...)...)
+		cmd.Dir = "../.."
+		cmd.Env = append(os.Environ(), "WRANGLER_SEND_METRICS=false", "CLOUDFLARE_CF_FETCH_ENABLED=false", "CI=true")
+		return cmd
+	}
+	if said, err := offline("true").CombinedOutput(); err != nil {
+		t.Skipf("no namespace without a network: %v: %s", err, said)
+	}
+	out := t.TempDir()
+	said, err := offline("node", wrangler, "deploy", "--dry-run", "--env=", "--outdir", out).CombinedOutput()
+	if err != nil || !bytes.Contains(said, []byte("gzip:")) {
+		t.Fatalf("%v: %s", err, said)
+	}
+	if _, err := os.Stat(filepath.Join(out, "index.js")); err != nil {
+		t.Error(err)
+	}
+	lock, err := os.ReadFile(filepath.Join(workerDir, "package-lock.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(lock, []byte(`"resolved"`)) {
+		t.Error("package-lock.json names places to download from")
+	}
+}
+
 func TestWorkers(t *testing.T) {
 	for name, r := range runtimes {
 		t.Run(name, func(t *testing.T) {
@@ -217,6 +255,7 @@ func TestWorkers(t *testing.T) {
 			}
 			t.Run("expired", func(t *testing.T) { testWorkerExpires(t, r) })
 			t.Run("alike", func(t *testing.T) { testWorkerAlike(t, r) })
+			t.Run("mixed", func(t *testing.T) { testWorkerMixed(t, r) })
 			t.Run("cold", func(t *testing.T) { testWorkerCold(t, r) })
 			t.Run("delists", func(t *testing.T) { testWorkerDelists(t, r) })
 		})
@@ -267,6 +306,52 @@ func testWorkerAlike(t *testing.T, r runtime) {
 	for i, line := range transcripts[0] {
 		if !bytes.Equal(line, transcripts[1][i]) {
 			t.Errorf("line %d:\nnative %s\nworker %s", i+1, line, transcripts[1][i])
+		}
+	}
+}
+
+// testWorkerMixed asks many different things at once. The body of an answer is
+// in the guest's memory until the runtime has copied it, so that one which
+// copied late would give a client what another has asked for.
+func testWorkerMixed(t *testing.T, r runtime) {
+	const clients, each = 20, 12
+	dir := t.TempDir()
+	public, err := edgetest.Publish(dir, edgetest.Ready, time.Now().Unix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := r.start(t, dir, public, "")
+	ready(t, url, http.StatusOK)
+	c := client(t, http1)
+	problems := make(chan string, clients)
+	for id := range clients {
+		go func() {
+			for i := range each {
+				// From short to longer than the runtime writes at once.
+				addresses := strings.Repeat(fmt.Sprintf("192.0.2.%d ", id), 1+25*i)
+				resp, err := c.Post(url+"/v1/check", "text/plain", strings.NewReader(strings.ReplaceAll(addresses, " ", "\n")))
+				if err != nil {
+					problems <- err.Error()
+					return
+				}
+				body, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if err != nil || resp.StatusCode != http.StatusOK || !json.Valid(body) {
+					problems <- fmt.Sprintf("%v, %s: %.200s", err, resp.Status, body)
+					return
+				}
+				asked := fmt.Sprintf(`"query":"192.0.2.%d"`, id)
+				if got := strings.Count(string(body), `"query":`); got != 1+25*i || strings.Count(string(body), asked) != got {
+					problems <- fmt.Sprintf("%d answers, %d of them to %s", got, strings.Count(string(body), asked), asked)
+					return
+				}
+			}
+			problems <- ""
+		}()
+	}
+	for range clients {
+		if problem := <-problems; problem != "" {
+			t.Error(problem)
 		}
 	}
 }
