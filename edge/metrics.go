@@ -49,12 +49,12 @@ func NewMetrics(e Engine) *Metrics {
 	return m
 }
 
-// request counts one HTTP request.
-func (m *Metrics) request(path string, s sent, took time.Duration) {
-	m.requests.WithLabelValues(path, statusText(s.status)).Inc()
+// request counts one HTTP request. The RCODE is that of its DNS answer, or -1.
+func (m *Metrics) request(path string, status, rcode int, took time.Duration) {
+	m.requests.WithLabelValues(path, statusText(status)).Inc()
 	m.seconds.WithLabelValues(path).Observe(took.Seconds())
-	if s.rcode >= 0 {
-		m.answer(s.rcode)
+	if rcode >= 0 {
+		m.answer(rcode)
 	}
 }
 

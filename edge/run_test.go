@@ -85,9 +85,9 @@ func newClient(t *testing.T, roots *x509.CertPool, set func(*http.Protocols)) *h
 	return &http.Client{Transport: transport}
 }
 
-func h1(p *http.Protocols)  { p.SetHTTP1(true) }
-func h2(p *http.Protocols)  { p.SetHTTP2(true) }
-func h2c(p *http.Protocols) { p.SetUnencryptedHTTP2(true) }
+func http1(p *http.Protocols)  { p.SetHTTP1(true) }
+func http2(p *http.Protocols)  { p.SetHTTP2(true) }
+func http2c(p *http.Protocols) { p.SetUnencryptedHTTP2(true) }
 
 func TestRunServesEveryProtocol(t *testing.T) {
 	e := wasmEngine(t, testGuest, WasmOptions{})
@@ -111,10 +111,10 @@ func TestRunServesEveryProtocol(t *testing.T) {
 		name, base, proto string
 		set               func(*http.Protocols)
 	}{
-		{"HTTP/1.1", "http://" + at.HTTP, "HTTP/1.1", h1},
-		{"HTTP/2 with prior knowledge", "http://" + at.HTTP, "HTTP/2.0", h2c},
-		{"HTTP/1.1 over TLS", "https://" + at.HTTPS, "HTTP/1.1", h1},
-		{"HTTP/2 over TLS", "https://" + at.HTTPS, "HTTP/2.0", h2},
+		{"HTTP/1.1", "http://" + at.HTTP, "HTTP/1.1", http1},
+		{"HTTP/2 with prior knowledge", "http://" + at.HTTP, "HTTP/2.0", http2c},
+		{"HTTP/1.1 over TLS", "https://" + at.HTTPS, "HTTP/1.1", http1},
+		{"HTTP/2 over TLS", "https://" + at.HTTPS, "HTTP/2.0", http2},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			client := newClient(t, roots, row.set)
@@ -148,7 +148,7 @@ func TestRunServesEveryProtocol(t *testing.T) {
 // one byte more than it allows, so that it can say so.
 func TestBodiesReachTheCore(t *testing.T) {
 	at, _ := start(t, Config{Engine: wasmEngine(t, testGuest, WasmOptions{})})
-	client := newClient(t, nil, h1)
+	client := newClient(t, nil, http1)
 	for _, row := range []struct{ sent, got int }{
 		{0, 0}, {1, 1}, {1000, 1000}, {messageMax, messageMax}, {messageMax + 1, messageMax + 1}, {messageMax + 2, messageMax + 1}, {1 << 18, messageMax + 1},
 	} {
@@ -219,7 +219,7 @@ func TestAnswersAreOfOneGeneration(t *testing.T) {
 	var fetched atomic.Int64
 	var clients sync.WaitGroup
 	for n := range 6 {
-		client := newClient(t, nil, []func(*http.Protocols){h1, h2c}[n%2])
+		client := newClient(t, nil, []func(*http.Protocols){http1, http2c}[n%2])
 		clients.Go(func() {
 			for !done.Load() {
 				resp, body := fetch(t, client, "GET", "http://"+at.HTTP+"/filter", "")
@@ -245,7 +245,7 @@ func TestAnswersAreOfOneGeneration(t *testing.T) {
 
 func TestRunStopsGracefully(t *testing.T) {
 	at, stop := start(t, Config{Engine: wasmEngine(t, testGuest, WasmOptions{}), Drain: 50 * time.Millisecond})
-	client := newClient(t, nil, h1)
+	client := newClient(t, nil, http1)
 	body, send := io.Pipe()
 	type result struct {
 		text string
@@ -345,9 +345,10 @@ func (l *pipeListener) dial() net.Conn {
 // TestSlowClientsAreLeftAlone holds how long the server waits for whom.
 func TestSlowClientsAreLeftAlone(t *testing.T) {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var x exchange
-		if err := x.readBody(r, messageMax); err != nil {
-			fail(w, r, readStatus(err), "the body did not arrive")
+		x := new(exchange)
+		if x.read(r); x.trouble != 0 {
+			x.fail(x.trouble, "the body did not arrive")
+			x.write(w)
 			return
 		}
 		w.Write(bytes.Repeat([]byte{'x'}, 1<<20))
