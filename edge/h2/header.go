@@ -1,10 +1,6 @@
 package h2
 
-import (
-	"encoding/binary"
-
-	"golang.org/x/net/http2/hpack"
-)
+import "golang.org/x/net/http2/hpack"
 
 // A header is a header that is being read: the block of a HEADERS frame and its
 // CONTINUATION frames, and then the fields in it.
@@ -40,16 +36,17 @@ func (c *conn) headers(f *frame) error {
 	if _, err := f.unpad(); err != nil {
 		return err
 	}
-	dependsOnItself := false
 	if f.has(flagPriority) {
 		if len(f.payload) < 5 {
 			return &connError{codeFrameSize, "a header without its priority"}
 		}
-		dependsOnItself = binary.BigEndian.Uint32(f.payload)&^(1<<31) == f.id
+		if dependency(f.payload) == f.id {
+			return &connError{codeProtocol, "a stream that depends on itself"} // RFC 7540 5.3.1
+		}
 		f.payload = f.payload[5:]
 	}
 	block := c.header.block[:0]
-	c.header = header{id: f.id, ended: f.has(flagEndStream), block: block, malformed: dependsOnItself} // RFC 7540 5.3.1
+	c.header = header{id: f.id, ended: f.has(flagEndStream), block: block}
 	if f.has(flagEndHeaders) {
 		return c.fields(f.payload)
 	}

@@ -180,6 +180,11 @@ func (c *conn) priority(f *frame) error {
 		return &connError{codeProtocol, "a priority of the connection"}
 	case len(f.payload) != 5:
 		return &connError{codeFrameSize, "a priority of an odd size"}
+	case dependency(f.payload) == f.id:
+		return &connError{codeProtocol, "a stream that depends on itself"} // RFC 7540 5.3.1
 	}
 	return c.spend(1)
 }
+
+// dependency returns the stream that a priority depends on (RFC 7540 6.3).
+func dependency(b []byte) uint32 { return binary.BigEndian.Uint32(b) &^ (1 << 31) }
