@@ -48,7 +48,7 @@ const (
 	windowStep = 1 << 10
 	// resetsKept is how many streams are remembered that were reset while their
 	// client still sent: what it sends before it knows is no offence.
-	resetsKept = 32
+	resetsKept = 256
 	// spareMax is how many streams are kept for use again, and keepMax how large
 	// a buffer is that one may keep.
 	spareMax = 32
