@@ -9,8 +9,6 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/net/http2/hpack"
 )
 
 // A conn is one connection. Everything in it belongs to the goroutine that
@@ -44,7 +42,7 @@ type conn struct {
 	held     int    // bytes of heldMax in use
 	patience int    // of patienceMax left
 
-	decoder *hpack.Decoder
+	decoder decoder
 	header  header // that is being read
 
 	sendWindow    int64 // of the connection
@@ -66,8 +64,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 		now: now, begun: now, active: now, patience: patienceMax,
 		sendWindow: windowDefault, initialWindow: windowDefault, recvWindow: connWindow,
 	}
-	c.encoder.limit = tableMax
-	c.decoder = hpack.NewDecoder(tableMax, c.headerField)
+	c.encoder.limit, c.decoder.limit = tableMax, tableMax
 	return c
 }
 

@@ -62,7 +62,7 @@ func (e *encoder) field(dst, name, value []byte) []byte {
 
 // appendLiteral appends a field in full, as the first bits say (RFC 7541 6.2).
 func appendLiteral(dst []byte, first byte, bits int, name, value []byte) []byte {
-	i := staticName(name)
+	i := staticNames[string(name)]
 	dst = appendInteger(dst, first, bits, i)
 	if i == 0 {
 		dst = append(appendInteger(dst, 0, 7, len(name)), name...)
@@ -98,36 +98,4 @@ func appendInteger(dst []byte, first byte, bits, n int) []byte {
 		dst = append(dst, byte(n)|0x80)
 	}
 	return append(dst, byte(n))
-}
-
-// staticEntries is the size of the static table (RFC 7541 A).
-const staticEntries = 61
-
-// staticName returns the number of a name in the static table, or 0.
-func staticName(name []byte) int {
-	switch string(name) {
-	case "access-control-allow-origin":
-		return 20
-	case "allow":
-		return 22
-	case "cache-control":
-		return 24
-	case "content-encoding":
-		return 26
-	case "content-length":
-		return 28
-	case "content-type":
-		return 31
-	case "date":
-		return 33
-	case "etag":
-		return 34
-	case "retry-after":
-		return 53
-	case "vary":
-		return 59
-	case "www-authenticate":
-		return 61
-	}
-	return 0
 }

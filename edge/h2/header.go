@@ -1,7 +1,5 @@
 package h2
 
-import "golang.org/x/net/http2/hpack"
-
 // A header is a header that is being read: the block of a HEADERS frame and its
 // CONTINUATION frames, and then the fields in it.
 type header struct {
@@ -106,56 +104,61 @@ func (c *conn) fields(block []byte) error {
 	return &connError{codeStreamClosed, "a header on a closed stream"}
 }
 
-// decode reads the fields of a block into the header's stream.
+// decode reads the fields of a block into the header's stream, if it has one.
 func (c *conn) decode(block []byte) error {
-	c.decoder.SetEmitEnabled(c.header.stream != nil)
-	if _, err := c.decoder.Write(block); err != nil {
-		return &connError{codeCompression, "a header that cannot be decoded"}
+	d := &c.decoder
+	d.begin()
+	for len(block) > 0 {
+		f, rest, ok := d.next(block)
+		if !ok {
+			return &connError{codeCompression, "a header that cannot be decoded"}
+		}
+		if !d.fresh {
+			c.header.field(f, c.server.HeaderMax)
+		}
+		block = rest
 	}
-	if c.decoder.Close() != nil {
-		return &connError{codeCompression, "a header that is cut off"}
+	if cap(d.scratch) > keepMax {
+		d.scratch = nil
 	}
 	return nil
 }
 
-// headerField takes one field.
-func (c *conn) headerField(f hpack.HeaderField) {
-	h := &c.header
-	if h.malformed {
+// field takes one field. A target has targetMax bytes at most.
+func (h *header) field(f Field, targetMax int) {
+	if h.stream == nil || h.malformed || h.stream.Trouble != 0 {
 		return
 	}
-	if f.Name != ":path" {
+	target := string(f.Name) == ":path"
+	if !target {
 		h.size += len(f.Name) + len(f.Value) + 32
 	}
-	if h.size > fieldsMax || f.Name == ":path" && len(f.Value) > c.server.HeaderMax {
+	switch {
+	case h.size > fieldsMax || target && len(f.Value) > targetMax:
 		h.stream.Trouble = 431
-		c.decoder.SetEmitEnabled(false)
-		return
-	}
-	if len(f.Name) > 0 && f.Name[0] == ':' {
-		h.malformed = !c.pseudoField(f)
-		return
-	}
-	h.regular = true
-	h.malformed = !validName(f.Name) || !validValue(f.Value) || !c.special(f)
-	if !h.trailers && !h.malformed {
-		h.stream.Fields = append(h.stream.Fields, Field{h.stream.keep(f.Name), h.stream.keep(f.Value)})
+	case len(f.Name) > 0 && f.Name[0] == ':':
+		h.malformed = !h.pseudo(f)
+	default:
+		h.regular = true
+		h.malformed = !validName(f.Name) || !validValue(f.Value) || !h.special(f)
+		if !h.trailers && !h.malformed {
+			h.stream.Fields = append(h.stream.Fields, Field{h.stream.keep(f.Name), h.stream.keep(f.Value)})
+		}
 	}
 }
 
 // keep copies text to the stream's own memory.
-func (s *stream) keep(text string) []byte {
+func (s *stream) keep(text []byte) []byte {
 	from := len(s.text)
 	s.text = append(s.text, text...)
 	return s.text[from:len(s.text):len(s.text)]
 }
 
-// pseudoField takes a pseudo-header, and reports whether it is in order
-// (RFC 9113 8.3).
-func (c *conn) pseudoField(f hpack.HeaderField) bool {
-	h := &c.header
+// pseudo takes a pseudo-header, and reports whether it is in order (RFC 9113
+// 8.3).
+func (h *header) pseudo(f Field) bool {
 	bit := 0
-	switch f.Name {
+	switch string(f.Name) {
 	case ":method":
 		bit = seenMethod
 		h.stream.Method = h.stream.keep(f.Value)
@@ -169,18 +172,17 @@ func (c *conn) pseudoField(f hpack.HeaderField) bool {
 	}
 	again := h.seen&bit != 0
 	h.seen |= bit
-	return bit != 0 && !again && !h.regular && !h.trailers && validValue(f.Value) && (f.Value != "" || bit == seenAuthority)
+	return bit != 0 && !again && !h.regular && !h.trailers && validValue(f.Value) && (len(f.Value) > 0 || bit == seenAuthority)
 }
 
 // special looks at the fields that HTTP/2 itself knows, and reports whether
 // they are in order (RFC 9113 8.2.2).
-func (c *conn) special(f hpack.HeaderField) bool {
-	h := &c.header
-	switch f.Name {
+func (h *header) special(f Field) bool {
+	switch string(f.Name) {
 	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":
 		return false
 	case "te":
-		return f.Value == "trailers"
+		return string(f.Value) == "trailers"
 	case "content-length":
 		if h.trailers {
 			return true
@@ -190,7 +192,7 @@ func (c *conn) special(f hpack.HeaderField) bool {
 		h.stream.expects = n
 		return ok && !again
 	case "expect":
-		h.expect = f.Value == "100-continue"
+		h.expect = string(f.Value) == "100-continue"
 	}
 	return true
 }
@@ -256,11 +258,11 @@ func (c *conn) malformed(s *stream) error {
 }
 
 // parseLength reads a content-length (RFC 9110 8.6).
-func parseLength(text string) (n int64, ok bool) {
+func parseLength(text []byte) (n int64, ok bool) {
 	if len(text) == 0 || len(text) > 18 {
 		return -1, false
 	}
-	for _, digit := range []byte(text) {
+	for _, digit := range text {
 		if digit < '0' || digit > '9' {
 			return -1, false
 		}
@@ -288,23 +290,23 @@ func validToken(text []byte) bool {
 
 // validName reports whether a field may have that name: a token without upper
 // case (RFC 9113 8.2.1).
-func validName(name string) bool {
-	for i := range len(name) {
-		if b := name[i]; !tokenTable[b] || 'A' <= b && b <= 'Z' {
+func validName(name []byte) bool {
+	for _, b := range name {
+		if !tokenTable[b] || 'A' <= b && b <= 'Z' {
 			return false
 		}
 	}
-	return name != ""
+	return len(name) > 0
 }
 
 // validValue reports whether a field may have that value (RFC 9113 8.2.1).
-func validValue(value string) bool {
-	for i := range len(value) {
-		if b := value[i]; b < ' ' && b != '\t' || b == 0x7f {
+func validValue(value []byte) bool {
+	for _, b := range value {
+		if b < ' ' && b != '\t' || b == 0x7f {
 			return false
 		}
 	}
-	return value == "" || !blank(value[0]) && !blank(value[len(value)-1])
+	return len(value) == 0 || !blank(value[0]) && !blank(value[len(value)-1])
 }
 
 func blank(b byte) bool { return b == ' ' || b == '\t' }
