@@ -73,13 +73,18 @@ func (x *exchange) writeLean(w *h2.Writer) {
 	w.End(x.sent(), x.lasting)
 }
 
-// useLean makes server answer HTTP/2 from handler with package h2, and stop it
-// gracefully. HTTP/1.1 stays with net/http.
-func useLean(server *http.Server, handler h2.Handler) {
-	lean := &h2.Server{
+// leanServer returns a server with the patience and the limits of net/http's.
+func leanServer(handler h2.Handler) *h2.Server {
+	return &h2.Server{
 		Handler: handler, BodyMax: bodyMax, HeaderMax: headerMax, Streams: streamsMax,
 		HeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 	}
+}
+
+// useLean makes server answer HTTP/2 from handler with package h2, and stop it
+// gracefully. HTTP/1.1 stays with net/http.
+func useLean(server *http.Server, handler h2.Handler) {
+	lean := leanServer(handler)
 	server.RegisterOnShutdown(lean.Drain)
 	server.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
 		"h2": func(_ *http.Server, c *tls.Conn, _ http.Handler) { lean.Serve(c, false) },

@@ -81,12 +81,21 @@ func rcodeText(rcode int) string {
 	return "other"
 }
 
+// statusTexts are the digits of every HTTP status, so that none are made for a
+// request.
+var statusTexts = func() (texts [600]string) {
+	for status := range texts {
+		texts[status] = strconv.Itoa(status)
+	}
+	return texts
+}()
+
 // statusText returns the digits of an HTTP status.
 func statusText(status int) string {
-	if status < 100 || status > 599 {
+	if status < 100 || status >= len(statusTexts) {
 		return "other"
 	}
-	return strconv.Itoa(status)
+	return statusTexts[status]
 }
 
 // A crewed engine has instances that can be busy and can trap.
