@@ -228,6 +228,9 @@ func BenchmarkLean(b *testing.B) {
 // TestLeanAllocatesNothing holds that for a request from its frames to the
 // frames of its answer.
 func TestLeanAllocatesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: under the race detector pools forget on purpose")
+	}
 	for name, h := range leanHandlers(t) {
 		for way, newCrowd := range crowds(t) {
 			count := func(requests int) float64 {

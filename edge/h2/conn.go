@@ -187,7 +187,7 @@ func (c *conn) flush() error {
 	}
 	c.net.SetWriteDeadline(time.Now().Add(c.server.WriteTimeout + atSlowest(len(c.out))))
 	_, err := c.net.Write(c.out)
-	if c.out = c.out[:0]; cap(c.out) > outMax/2 {
+	if c.out = c.out[:0]; cap(c.out) > outKeep {
 		c.out = nil
 	}
 	return err

@@ -2,7 +2,6 @@ package h2
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"encoding/binary"
 	"io"
@@ -12,8 +11,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/net/http2"
 )
 
 // A script is a connection whose client has already said all that it says, and
@@ -115,11 +112,10 @@ func serveTCP(t *testing.T, s *Server) (address string) {
 	return ln.Addr().String()
 }
 
-// TestClientOfOthers asks with the client of golang.org/x/net, many requests at
-// once, small and large, up and down.
+// TestClientOfOthers asks with the client of net/http, many requests at once, small and large, up and down.
 func TestClientOfOthers(t *testing.T) {
 	address := serveTCP(t, testServer(talker{}))
-	transport := &http2.Transport{AllowHTTP: true, DialTLSContext: dialPlain}
+	transport := plainTransport()
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
 	var askers sync.WaitGroup
@@ -151,8 +147,11 @@ func TestClientOfOthers(t *testing.T) {
 	askers.Wait()
 }
 
-func dialPlain(ctx context.Context, network, address string, _ *tls.Config) (net.Conn, error) {
-	return new(net.Dialer).DialContext(ctx, network, address)
+// plainTransport speaks HTTP/2 with prior knowledge, and nothing else.
+func plainTransport() *http.Transport {
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	return transport
 }
 
 // TestDrainLosesNothing drains while a client asks: each request is answered,
@@ -161,15 +160,11 @@ func TestDrainLosesNothing(t *testing.T) {
 	h := new(counted)
 	s := testServer(h)
 	address := serveTCP(t, s)
-	nc, err := net.Dial("tcp", address)
+	conn, err := plainTransport().NewClientConn(t.Context(), "http", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer nc.Close()
-	conn, err := new(http2.Transport).NewClientConn(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	defer conn.Close()
 	answered := 0
 	for i := 0; ; i++ {
 		if i == 100 {
@@ -227,6 +222,9 @@ func TestFrameHeader(t *testing.T) {
 
 // TestNoAllocation holds that a connection that is at work allocates nothing.
 func TestNoAllocation(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: under the race detector pools forget on purpose")
+	}
 	for name, body := range map[string][]byte{"get": nil, "post": make([]byte, 43)} {
 		count := func(requests int) float64 {
 			return testing.AllocsPerRun(5, func() {

@@ -128,7 +128,7 @@ func TestDecodeWhatOthersEncode(t *testing.T) {
 	var block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)
 	d := decoder{limit: tableMax}
-	for n := range 20000 {
+	for n := range 5000 {
 		block.Reset()
 		if random.IntN(50) == 0 {
 			encoder.SetMaxDynamicTableSize(uint32(random.IntN(tableMax + 1)))
@@ -152,7 +152,7 @@ func TestOthersDecodeWhatWeEncode(t *testing.T) {
 	o := newOracle()
 	e := encoder{limit: tableMax}
 	bytesSent, bytesMeant := 0, 0
-	for n := range 20000 {
+	for n := range 5000 {
 		if random.IntN(50) == 0 {
 			limit := random.IntN(tableMax + 1)
 			o.d.SetAllowedMaxDynamicTableSize(uint32(limit))

@@ -39,20 +39,26 @@ const (
 	// connWindow is how much of all bodies together may be on its way to us.
 	connWindow = 1 << 20
 	// patienceMax is how many frames a connection may spend that ask for
-	// nothing, such as PING, SETTINGS, empty DATA (CVE-2019-9512, -9515, -9518)
-	// or, at twice the price, RST_STREAM (CVE-2023-44487). Each answer, and each
-	// frame of a body that the client takes, earns one back. Past it
-	// ENHANCE_YOUR_CALM.
+	// nothing, such as PING, SETTINGS or empty DATA (CVE-2019-9512, -9515, -9518).
+	// Past it ENHANCE_YOUR_CALM.
 	patienceMax = 1000
-	// windowStep is how much a WINDOW_UPDATE must at least give to cost nothing.
+	// answerEarns is how many of them the whole of an answer earns back: two, for
+	// clients that widen both windows by every answer that they read.
+	answerEarns = 2
+	// resetCosts is how many of them a RST_STREAM is, so that a client may reset
+	// every other request but not each (CVE-2023-44487).
+	resetCosts = 4
+	// windowStep is how much a WINDOW_UPDATE must at least give to cost nothing,
+	// and how large a frame of a waiting body must be to earn one back.
 	windowStep = 1 << 10
 	// resetsKept is how many streams are remembered that were reset while their
 	// client still sent: what it sends before it knows is no offence.
 	resetsKept = 256
-	// spareMax is how many streams are kept for use again, and keepMax how large
-	// a buffer is that one may keep.
-	spareMax = 32
+	// spareMax is how many streams a connection keeps for use again, keepMax how
+	// large a buffer is that one may keep, and outKeep the same for the output.
+	spareMax = 8
 	keepMax  = 2 << 10
+	outKeep  = 16 << 10
 )
 
 const (

@@ -129,8 +129,7 @@ func (c *conn) windowUpdate(f *frame) error {
 	return c.spend(1)
 }
 
-// resetByClient takes a RST_STREAM frame (RFC 9113 6.4). Its price is twice
-// what the answer earned.
+// resetByClient takes a RST_STREAM frame (RFC 9113 6.4).
 func (c *conn) resetByClient(f *frame) error {
 	switch {
 	case len(f.payload) != 4:
@@ -141,7 +140,7 @@ func (c *conn) resetByClient(f *frame) error {
 	if s := c.find(f.id); s != nil {
 		c.close(s)
 	}
-	return c.spend(2)
+	return c.spend(resetCosts)
 }
 
 // ping takes a PING frame (RFC 9113 6.7).

@@ -198,7 +198,6 @@ func (c *conn) answer(s *stream) error {
 	if !w.ended {
 		w.End(nil, false)
 	}
-	c.earn()
 	if len(s.rest) > 0 {
 		return c.wait(s)
 	}
@@ -206,8 +205,8 @@ func (c *conn) answer(s *stream) error {
 	return nil
 }
 
-// earn gives a little of the connection's patience back.
-func (c *conn) earn() { c.patience = min(c.patience+1, patienceMax) }
+// earn gives n frames of the connection's patience back.
+func (c *conn) earn(n int) { c.patience = min(c.patience+n, patienceMax) }
 
 // wait keeps s open until the rest of its answer has been sent. When much
 // waits, it is sent now as far as the windows allow, so that only a client that
@@ -239,6 +238,7 @@ func (c *conn) ended(s *stream) {
 	if s.arriving {
 		c.sendReset(s.id, codeNone)
 	}
+	c.earn(answerEarns)
 	c.close(s)
 }
 
@@ -261,6 +261,9 @@ func (c *conn) pump() bool {
 		}
 		idle = 0
 		c.sendData(s, n)
+		if n >= windowStep {
+			c.earn(1)
+		}
 		if len(s.rest) > 0 {
 			c.turn++
 		} else {
@@ -280,5 +283,4 @@ func (c *conn) sendData(s *stream, n int) {
 	s.rest = s.rest[n:]
 	s.sendWindow -= int64(n)
 	c.sendWindow -= int64(n)
-	c.earn()
 }
