@@ -37,6 +37,7 @@ type conn struct {
 
 	streams  []*stream // those that are open: they wait for a body, or with one
 	turn     int       // of the stream that sends first
+	unseen   int       // writes since the last look for input
 	spare    []*stream
 	last     uint32 // highest stream that the client has opened
 	held     int    // bytes of heldMax in use
@@ -187,7 +188,7 @@ func (c *conn) flush() error {
 	}
 	c.net.SetWriteDeadline(time.Now().Add(c.server.WriteTimeout + atSlowest(len(c.out))))
 	_, err := c.net.Write(c.out)
-	if c.out = c.out[:0]; cap(c.out) > outKeep {
+	if c.out = c.out[:0]; cap(c.out) > outKeep && len(c.streams) == 0 {
 		c.out = nil
 	}
 	return err
@@ -203,14 +204,18 @@ func atSlowest(n int) time.Duration {
 }
 
 // read reads what has come, or waits for it. With more to send it waits for a
-// moment only.
+// moment only, and not every time.
 func (c *conn) read(more bool) error {
 	c.makeRoom()
 	c.notePartial()
 	deadline := c.deadline()
 	if more {
+		if c.unseen++; c.unseen < unseenMax {
+			return nil
+		}
 		deadline = time.Now().Add(glance)
 	}
+	c.unseen = 0
 	c.net.SetReadDeadline(deadline)
 	if c.leave.Load() && c.leaving.IsZero() {
 		return nil // drain came before the deadline was set, which it had set to wake us

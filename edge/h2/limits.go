@@ -65,9 +65,11 @@ const (
 	// slowest is the rate in bytes a second at which a client must at least take
 	// a body, once WriteTimeout is over.
 	slowest = 8000
-	// glance is how long a connection with more to send looks for input between
-	// two writes.
-	glance = time.Millisecond
+	// glance is how long a connection with more to send looks for input, and
+	// unseenMax after how many writes: it is the time that a deadline of Go takes
+	// at least, in which nothing is sent.
+	glance    = time.Millisecond
+	unseenMax = 4
 	// drainGrace is how long a client that was asked to go may still open
 	// streams, if it does not say earlier that it has understood.
 	drainGrace = time.Second
