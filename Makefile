@@ -11,6 +11,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 GOTESTSUM   := gotest.tools/gotestsum@v1.13.0
 GUEST       := wasm/dist/guest.wasm
 BINARY      := bin/ucedge
+BUILD       := CGO_ENABLED=0 $(GO) build -trimpath -gcflags=all=-dwarf=false
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 GUEST_SRC   := $(shell find core snapshot wasm -name '*.go' -not -name '*_test.go' 2>/dev/null) wasm/guest/default.pgo go.mod
 FUZZTIME    ?= 30s
@@ -21,7 +22,7 @@ BUNDLE      := dist/worker/index.js
 BUNDLE_SRC  := $(shell find $(WORKER)/src -name '*.ts') edge/web/index.html wrangler.toml
 WRANGLER    := WRANGLER_SEND_METRICS=false CLOUDFLARE_CF_FETCH_ENABLED=false CI=true node $(WORKER)/node_modules/wrangler/bin/wrangler.js
 
-.PHONY: all help run build guest test check unit race fuzz fuzz-short vuln compare bench e2e clean \
+.PHONY: all help run build modules standard guest test check unit race fuzz fuzz-short vuln compare bench e2e clean \
 	worker worker-bundle worker-dev worker-dry-run bench-worker
 
 all: build
@@ -34,8 +35,17 @@ run: build
 	$(BINARY) run
 
 #: make build      guest and binary: bin/ucedge
-build: $(GUEST)
-	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o $(BINARY) ./cmd/ucedge
+build:
+	@$(MAKE) --no-print-directory -j3 $(GUEST) modules standard
+	$(BUILD) -ldflags '-w -X main.version=$(VERSION)' -o $(BINARY) ./cmd/ucedge
+
+# The first build takes as long as compiling does: modules arrive while the
+# guest and the standard library, which need none of them, are compiled.
+modules:
+	@$(GO) list -deps ./cmd/ucedge >/dev/null
+
+standard:
+	@$(BUILD) net/http
 
 #: make guest      the WebAssembly guest: wasm/dist/guest.wasm
 guest: $(GUEST)
@@ -79,9 +89,9 @@ fuzz-short:
 vuln:
 	$(GO) run $(GOVULNCHECK) ./...
 
-#: make e2e        200 deaths of an origin at random instants, with an edge that follows
+#: make e2e        200 deaths of an origin at random instants, with an edge that follows; an edge beside a real Postfix
 e2e: $(GUEST)
-	UCEDGE_CRASH_ROUNDS=200 $(GO) test -count=1 -timeout 30m -run TestCrash -v ./cmd/ucedge
+	UCEDGE_CRASH_ROUNDS=200 $(GO) test -count=1 -timeout 30m -run 'TestCrash|TestPostfix' -v ./cmd/ucedge
 
 #: make compare    ucedge against rbldnsd on the same zone files
 compare:

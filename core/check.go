@@ -294,6 +294,10 @@ func (k *check) appendParts(dst []byte, parts []part, address netip.Addr, isPref
 		dst = appendBool(dst, isBelow)
 	}
 	dst = append(dst, `,"levels":[`...)
+	s := unknown
+	if !isPrefix {
+		s = k.standingOf(parts[0].finding)
+	}
 	separator := ""
 	for i := range parts {
 		p := &parts[i]
@@ -302,13 +306,13 @@ func (k *check) appendParts(dst []byte, parts []part, address netip.Addr, isPref
 		}
 		dst = append(dst, separator...)
 		separator = ","
-		dst = k.appendPart(dst, p, snapshot.Address+snapshot.Level(i), address, isPrefix)
+		dst = k.appendPart(dst, p, snapshot.Address+snapshot.Level(i), address, isPrefix, s)
 	}
 	return append(dst, ']')
 }
 
 // appendPart appends what one level says.
-func (k *check) appendPart(dst []byte, p *part, level snapshot.Level, address netip.Addr, isPrefix bool) []byte {
+func (k *check) appendPart(dst []byte, p *part, level snapshot.Level, address netip.Addr, isPrefix bool, s standing) []byte {
 	zone := k.core.levels[level]
 	dst = append(dst, `{"level":`...)
 	dst = appendUint(dst, uint64(level))
@@ -329,7 +333,7 @@ func (k *check) appendPart(dst []byte, p *part, level snapshot.Level, address ne
 		dst = append(p.hit.match.Prefix.AppendTo(dst), '"')
 	}
 	if p.finding == listed {
-		dst = k.appendListing(dst, &p.hit, level, address)
+		dst = k.appendListing(dst, &p.hit, level, address, s)
 	}
 	if p.finding != unlisted {
 		dst = k.appendAlso(dst, &p.hit.match, level)
@@ -346,7 +350,7 @@ var scopes = [...]string{
 
 // appendListing appends the facts of a listing, and what they mean to whoever
 // is listed.
-func (k *check) appendListing(dst []byte, h *hit, level snapshot.Level, address netip.Addr) []byte {
+func (k *check) appendListing(dst []byte, h *hit, level snapshot.Level, address netip.Addr, s standing) []byte {
 	if h.test {
 		dst = append(dst, `,"test":true`...)
 	} else {
@@ -360,7 +364,7 @@ func (k *check) appendListing(dst []byte, h *hit, level snapshot.Level, address 
 		dst = appendString(dst, url)
 	}
 	dst = append(dst, `,"next":`...)
-	return k.appendNext(dst, h, level)
+	return k.appendAdvice(dst, h, level, address, s)
 }
 
 // appendFacts appends what is known of a listing; what is not known is absent.
@@ -385,24 +389,9 @@ func (k *check) appendFacts(dst []byte, m *snapshot.Match, level snapshot.Level)
 	if level != snapshot.Address && facts.Threshold > 0 {
 		dst = append(dst, `,"leaves_when":"`...)
 		dst = append(k.appendRemaining(dst, facts), '"')
+		dst = appendHour(dst, `,"leaves_by":`, k.latest(facts))
 	}
 	return dst
-}
-
-// appendRemaining appends the words for when a listing of Level 2 or 3 ends:
-// at one less than its threshold.
-func (k *check) appendRemaining(dst []byte, facts *snapshot.MatchFacts) []byte {
-	dst = append(dst, "at most "...)
-	dst = appendUint(dst, uint64(facts.Threshold-1))
-	return append(append(append(dst, ' '), k.counted()...), " remain"...)
-}
-
-// counted is what the profile counts.
-func (k *check) counted() string {
-	if k.core.snap.Profile().Name == "impacts" {
-		return "impacts"
-	}
-	return "abusers"
 }
 
 func appendNumber(dst []byte, name string, n uint32) []byte {
@@ -433,44 +422,6 @@ func appendKinds(dst []byte, kinds snapshot.Kinds) []byte {
 		return dst
 	}
 	return append(dst, ']')
-}
-
-// appendNext appends what whoever is listed can do.
-func (k *check) appendNext(dst []byte, h *hit, level snapshot.Level) []byte {
-	facts := &h.match.Facts
-	switch {
-	case h.test:
-		return appendString(dst, "Nothing: this is a test point, listed in every list so that clients can try it.")
-	case level == snapshot.Address:
-		return append(k.appendNextAddress(append(dst, '"'), facts), '"')
-	}
-	dst = append(dst, `"Ask the provider`...)
-	if facts.ASN != 0 {
-		dst = append(dst, " (AS"...)
-		dst = append(appendUint(dst, uint64(facts.ASN)), ')')
-	}
-	dst = append(dst, " to stop the abuse from "...)
-	if level == snapshot.Allocation {
-		dst = h.match.Prefix.AppendTo(dst)
-	} else {
-		dst = append(dst, "its network"...)
-	}
-	if facts.Threshold > 0 {
-		dst = append(dst, "; the listing leaves by itself when "...)
-		dst = k.appendRemaining(dst, facts)
-	} else {
-		dst = append(dst, "; the listing leaves by itself when it has ended"...)
-	}
-	return append(dst, `."`...)
-}
-
-func (k *check) appendNextAddress(dst []byte, facts *snapshot.MatchFacts) []byte {
-	dst = append(dst, "Find and stop what sends the abuse; the listing ends by itself"...)
-	if facts.End == 0 {
-		return append(dst, " when no more of it is seen."...)
-	}
-	dst = append(dst, " at the time given in expires, unless more of it is seen."...)
-	return dst
 }
 
 // appendAlso appends the wider entries of the same level that hold the prefix

@@ -37,6 +37,8 @@ func newScene(t testing.TB) *scene {
 			"world":    New(world, worldManifest),
 			"named":    New(world, named),
 			"filtered": New(newFiltered(t), worldManifest),
+			"advice":   New(newSnapshot(t, adviceWorld("classic")), worldManifest),
+			"impacts":  New(newSnapshot(t, adviceWorld("impacts")), worldManifest),
 			"none":     New(nil, Manifest{}),
 		},
 		core: "world",
@@ -369,7 +371,11 @@ func renderResponse(t testing.TB, resp *Response) string {
 	fmt.Fprintf(&b, "< %d\n", resp.Status)
 	media := ""
 	for _, field := range resp.Fields {
-		fmt.Fprintf(&b, "< %s: %s\n", field.Name, field.Value)
+		value := string(field.Value)
+		if value == PagePolicy { // its hashes change with the page, not with the core
+			value = "(the page's policy)"
+		}
+		fmt.Fprintf(&b, "< %s: %s\n", field.Name, value)
 		if string(field.Name) == "content-type" {
 			media = string(field.Value)
 		}

@@ -112,6 +112,8 @@ var (
 	nameExpose       = []byte("access-control-expose-headers")
 	nameMaxAge       = []byte("access-control-max-age")
 	nameNosniff      = []byte("x-content-type-options")
+	namePolicy       = []byte("content-security-policy")
+	nameReferrer     = []byte("referrer-policy")
 	nameRetryAfter   = []byte("retry-after")
 	nameType         = []byte("content-type")
 	nameVary         = []byte("vary")

@@ -29,16 +29,6 @@ func (e *exchange) text(status int, line string) {
 	e.Body = append(e.Body, line...)
 }
 
-// pageSeconds is how long a browser may keep the look-up page. It holds no data.
-const pageSeconds = 300
-
-// servePage gives the look-up page, which the host holds.
-func (c *Core) servePage(e exchange) {
-	e.begin(200, mediaHTML)
-	e.keep(pageSeconds)
-	e.Ref = Page
-}
-
 // serveStatus tells what is loaded and how old it is, also when nothing is.
 func (c *Core) serveStatus(e exchange) {
 	now := e.request.Now

@@ -82,6 +82,32 @@ func worldListings() []snapshot.Listing {
 	}
 }
 
+// adviceWorld lists networks for every reason that there is, and no address but
+// one by hand.
+func adviceWorld(profile string) build.Input {
+	const hour = noon / 3600
+	listing := func(level snapshot.Level, p string, facts snapshot.Facts) snapshot.Listing {
+		return snapshot.Listing{Level: level, Prefix: prefix(p), Facts: facts}
+	}
+	named := snapshot.Facts{Count: 6, Threshold: 5, ASN: 64500, ASName: "Example Net", Last: hour - 2}
+	small := snapshot.Facts{Count: 1, Threshold: 1, ASN: 64500, Last: hour - 160}
+	two := snapshot.Facts{Count: 2, Threshold: 2, Last: hour - 170}
+	manual := snapshot.Facts{ASN: 64500, ASName: "Example Net", First: hour - 5, Last: hour - 5, End: hour + 100, Kinds: snapshot.Manual}
+	return build.Input{
+		Zones:   worldZones(),
+		Profile: snapshot.Profile{Name: profile},
+		Listings: []snapshot.Listing{
+			listing(snapshot.Address, "192.0.2.4/32", manual),
+			listing(snapshot.Allocation, "192.0.2.0/24", named),
+			listing(snapshot.Allocation, "198.51.100.0/28", small),
+			listing(snapshot.Allocation, "198.51.100.64/26", two),
+			listing(snapshot.Allocation, "198.51.100.128/25", manual),
+			listing(snapshot.Allocation, "203.0.113.0/25", snapshot.Facts{}),
+			listing(snapshot.System, "203.0.113.0/24", snapshot.Facts{Threshold: 3, ASN: 64501}),
+		},
+	}
+}
+
 // newWorld builds the world's snapshot.
 func newWorld(t testing.TB) *snapshot.Snapshot {
 	t.Helper()

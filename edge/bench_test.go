@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -20,22 +19,9 @@ import (
 	"github.com/miekg/dns"
 
 	"ucedge/core"
+	"ucedge/internal/trial"
 	"ucedge/snapshot"
 )
-
-// realFile returns the path of a file of real data, or skips.
-func realFile(t testing.TB, name string) string {
-	t.Helper()
-	dir := os.Getenv("UCEDGE_DATA")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "shared", "data") // beside the repository
-	}
-	path := filepath.Join(dir, name)
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("skipped: no real data, set UCEDGE_DATA to measure on it: %v", err)
-	}
-	return path
-}
 
 // large is a generation with the 2.09 million real addresses, made once.
 var large struct {
@@ -46,7 +32,7 @@ var large struct {
 
 func largeWorld(t testing.TB) (*Generation, []netip.Addr) {
 	t.Helper()
-	path := realFile(t, "addresses/real-2.09M.u32.zst")
+	path := trial.File(t, "addresses/real-2.09M.u32.zst")
 	large.once.Do(func() {
 		packed, err := os.ReadFile(path)
 		if err != nil {

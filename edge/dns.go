@@ -120,7 +120,7 @@ func (s *DNSServer) count(transport, outcome string, answer []byte) {
 	}
 	s.Metrics.query(transport, outcome)
 	if len(answer) >= headerBytes {
-		s.Metrics.answer(int(answer[3] & 0xf))
+		s.Metrics.answer(rcodeOf(answer))
 	}
 }
 
@@ -183,6 +183,19 @@ func findOPT(message []byte) []byte {
 		}
 	}
 	return nil
+}
+
+// rcodeOf returns the RCODE of a message, which has at least a header: four
+// bits there, and eight above them in an OPT record (RFC 6891 6.1.3).
+func rcodeOf(message []byte) int {
+	rcode := int(message[3] & 0xf)
+	if binary.BigEndian.Uint16(message[10:]) == 0 { // no additional record at all
+		return rcode
+	}
+	if opt := findOPT(message); opt != nil {
+		rcode |= int(opt[5]) << 4
+	}
+	return rcode
 }
 
 // skipQuestions returns where the first record begins, or 0 if there is no such

@@ -181,14 +181,14 @@ func (x *exchange) sent() []byte {
 }
 
 // rcode returns the RCODE of the DNS message or dns-json object that the
-// response carries, or -1. A message shows the four bits in its header.
+// response carries, or -1.
 func (x *exchange) rcode() int {
 	const member = `{"Status":`
 	switch body := x.resp.Body; {
 	case x.resp.Status != http.StatusOK || x.resp.Ref != core.Body:
 		return -1
 	case x.is("application/dns-message") && len(body) >= 12:
-		return int(body[3] & 0xf)
+		return rcodeOf(body)
 	case bytes.HasPrefix(body, []byte(member)):
 		digits := body[len(member):]
 		n, err := strconv.Atoi(string(digits[:max(0, bytes.IndexAny(digits[:min(len(digits), 6)], ",}"))]))

@@ -1,9 +1,13 @@
 package edge
 
 import (
+	"log/slog"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/miekg/dns"
 
 	"ucedge/core"
 )
@@ -57,7 +61,12 @@ func TestMetrics(t *testing.T) {
 
 // TestRCODEOfAResponse reads the RCODE where a response has one.
 func TestRCODEOfAResponse(t *testing.T) {
-	message := "\x00\x00\x84\x03\x00\x01\x00\x00\x00\x00\x00\x00"
+	const (
+		message  = "\x00\x00\x84\x03\x00\x01\x00\x00\x00\x00\x00\x00"
+		question = "\x01a\x00\x00\x01\x00\x01"
+		badvers  = "\x00\x00\x84\x00\x00\x01\x00\x00\x00\x00\x00\x01" + question + "\x00\x00\x29\x04\xd0\x01\x00\x00\x00\x00\x00"
+		edns     = "\x00\x00\x84\x03\x00\x01\x00\x00\x00\x00\x00\x01" + question + "\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
+	)
 	for _, row := range []struct {
 		status int
 		media  string
@@ -66,6 +75,9 @@ func TestRCODEOfAResponse(t *testing.T) {
 	}{
 		{200, "application/dns-message", message, 3},
 		{200, "application/dns-message", message[:11], -1},
+		{200, "application/dns-message", badvers, 16},
+		{200, "application/dns-message", edns, 3},
+		{200, "application/dns-message", badvers[:len(badvers)-1], 0},
 		{200, "application/json", message, -1},
 		{400, "application/dns-message", message, -1},
 		{200, "application/dns-json", `{"Status":3,"TC":false}`, 3},
@@ -82,5 +94,24 @@ func TestRCODEOfAResponse(t *testing.T) {
 		if got := x.rcode(); got != row.rcode {
 			t.Errorf("%d %s %q: got %d, want %d", row.status, row.media, row.body, got, row.rcode)
 		}
+	}
+}
+
+// TestExtendedRCODE asks for an EDNS that nobody speaks: its RCODE has more
+// bits than the header shows.
+func TestExtendedRCODE(t *testing.T) {
+	e := NewNativeEngine("")
+	s := &DNSServer{Engine: e, Metrics: NewMetrics(e), Log: slog.New(slog.DiscardHandler)}
+	q := new(dns.Msg).SetQuestion("2.0.0.127.dnsbl-1.bl.example.", dns.TypeA)
+	q.SetEdns0(1232, false).IsEdns0().SetVersion(1)
+	query, err := q.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.answer(t.Context(), nil, query, netip.MustParseAddr("127.0.0.1"), "udp")
+	w := httptest.NewRecorder()
+	s.Metrics.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if line := `ucedge_answers_total{rcode="BADVERS"} 1`; !strings.Contains(w.Body.String(), line) {
+		t.Errorf("no line %q in\n%s", line, w.Body)
 	}
 }

@@ -198,21 +198,24 @@ func (c *Config) listen() (*listeners, error) {
 		return l, errors.New("listen: HTTPS needs a certificate")
 	}
 	for _, want := range []struct {
-		address string
-		ln      *net.Listener
-	}{{c.HTTPS, &l.https}, {c.HTTP, &l.http}, {c.Admin, &l.admin}} {
+		name, address string
+		ln            *net.Listener
+	}{{"HTTPS", c.HTTPS, &l.https}, {"HTTP", c.HTTP, &l.http}, {"admin", c.Admin, &l.admin}} {
 		if want.address == "" {
 			continue
 		}
 		var err error
 		if *want.ln, err = net.Listen("tcp", want.address); err != nil {
-			return l, err
+			return l, fmt.Errorf("%s: %w", want.name, err)
 		}
 	}
 	if c.DNS == "" {
 		return l, nil
 	}
-	return l, l.listenDNS(c.DNS)
+	if err := l.listenDNS(c.DNS); err != nil {
+		return l, fmt.Errorf("DNS: %w", err)
+	}
+	return l, nil
 }
 
 // dnsAttempts is how often a port that is free for UDP is sought that is free

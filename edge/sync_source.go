@@ -111,12 +111,14 @@ func NewHTTPSource(base string, transport http.RoundTripper) (*HTTPSource, error
 		return nil, fmt.Errorf("source %q is not an http or https URL", u.Redacted())
 	}
 	if transport == nil {
-		transport = sourceTransport()
+		transport = SourceTransport()
 	}
 	return &HTTPSource{base: u, client: http.Client{Transport: transport, CheckRedirect: checkRedirect}}, nil
 }
 
-func sourceTransport() http.RoundTripper {
+// SourceTransport returns the transport of a source that is given none, for
+// those who want to put something in front of it.
+func SourceTransport() http.RoundTripper {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.ResponseHeaderTimeout = sourceHeaderTimeout
 	t.MaxResponseHeaderBytes = sourceHeaderBytes

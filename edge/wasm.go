@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/experimental"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
 	"ucedge/core"
@@ -72,7 +73,8 @@ func (e *WasmEngine) start(ctx context.Context, module []byte) error {
 		return err
 	}
 	var err error
-	if e.compiled, err = e.runtime.CompileModule(ctx, module); err != nil {
+	workers := experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0))
+	if e.compiled, err = e.runtime.CompileModule(workers, module); err != nil {
 		return err
 	}
 	c, err := e.newCrew(ctx, nil)

@@ -1,21 +1,32 @@
 package origin
 
 import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
+	"ucedge/origin/ledger"
 	"ucedge/origin/policy"
 	"ucedge/origin/report"
 	"ucedge/origin/state"
 )
 
+// budgetParts is in how many parts a reporter takes its hourly budget. Each is
+// one row of the ledger before the first report of it passes, so that a restart
+// gives nothing back. One that was a death costs a reporter a part at most.
+const budgetParts = 16
+
 // A budget decides which reports are past the budget of their reporter. The
 // impacts in the window are those of the ledger as decided last, and what has
-// come in since; new addresses are counted by the hour of arrival, from the
-// start of the process on. It is an api.Admission.
+// come in since; new addresses are counted by the hour of arrival, and the
+// ledger knows how far. It is an api.Admission.
 type budget struct {
 	limits policy.Budget
 	live   *state.Live
+	ledger ledger.Ledger
 	clock  func() time.Time
 
 	mu    sync.Mutex
@@ -28,10 +39,32 @@ type budget struct {
 type used struct {
 	impacts     uint64
 	newThisHour uint64
+	taken       uint64 // of this hour's new addresses: what the ledger knows of
 }
 
-func newBudget(limits policy.Budget, live *state.Live, clock func() time.Time) *budget {
-	return &budget{limits: limits, live: live, clock: clock, usage: map[string]*used{}}
+// newBudget returns a budget that goes on where the ledger says that it was.
+func newBudget(limits policy.Budget, live *state.Live, l ledger.Ledger, clock func() time.Time) (*budget, error) {
+	b := &budget{limits: limits, live: live, ledger: l, clock: clock, usage: map[string]*used{}}
+	b.turn()
+	told := map[string]bool{} // the last row of a reporter says it
+	page := ledger.Page{Kinds: []ledger.DecisionKind{ledger.BudgetTaken}, Since: b.hour * 3600, Limit: ledger.MaxPage}
+	for {
+		rows, err := l.Audit(context.Background(), page)
+		if err != nil {
+			return nil, fmt.Errorf("read what reporters have used of their budgets: %w", err)
+		}
+		for _, row := range rows {
+			if !told[row.Reporter] {
+				told[row.Reporter] = true
+				u := b.of(row.Reporter)
+				u.taken, u.newThisHour = uint64(row.Count), uint64(row.Count)
+			}
+		}
+		if len(rows) < ledger.MaxPage {
+			return b, nil
+		}
+		page.Before = rows[len(rows)-1].ID
+	}
 }
 
 // Admit returns why a report must wait for an operator, or "".
@@ -43,10 +76,54 @@ func (b *budget) Admit(r report.Report) (wait string) {
 	u := b.of(r.Reporter)
 	reporters := len(b.usage)
 	after, wait := b.limits.Admit(policy.Usage{NewThisHour: u.newThisHour, Impacts: u.impacts, All: b.all, Reporters: reporters}, fresh)
+	if wait == "" && after.NewThisHour > u.taken {
+		wait = b.take(r.Reporter, u)
+	}
 	if wait == "" {
 		u.newThisHour, u.impacts, b.all = after.NewThisHour, after.Impacts, after.All
 	}
 	return wait
+}
+
+// take writes down the next part of a reporter's hour, or says why the report
+// must wait. Without a limit there is nothing to write down.
+func (b *budget) take(reporter string, u *used) (wait string) {
+	limit := b.limits.NewPerHour
+	if limit == 0 {
+		return ""
+	}
+	taken := min(limit, u.taken+max(1, limit/budgetParts))
+	if err := b.ledger.AppendDecisions(context.Background(), []ledger.Decision{b.row(reporter, taken)}); err != nil {
+		return fmt.Sprintf("its reporter's budget could not be written down: %v", err)
+	}
+	u.taken = taken
+	return ""
+}
+
+// row is what the ledger is told.
+func (b *budget) row(reporter string, taken uint64) ledger.Decision {
+	return ledger.Decision{At: b.clock().Unix(), Kind: ledger.BudgetTaken, Reporter: reporter, Count: int64(taken)}
+}
+
+// settle gives back what was taken and not used: the origin ends, and its next
+// start is to begin where it was.
+func (b *budget) settle(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.turn()
+	var rows []ledger.Decision
+	for _, name := range slices.Sorted(maps.Keys(b.usage)) {
+		if u := b.usage[name]; u.newThisHour < u.taken {
+			rows = append(rows, b.row(name, u.newThisHour))
+		}
+	}
+	if err := b.ledger.AppendDecisions(ctx, rows); err != nil {
+		return err
+	}
+	for _, row := range rows {
+		b.usage[row.Reporter].taken = uint64(row.Count)
+	}
+	return nil
 }
 
 // turn begins a new hour.
@@ -57,7 +134,7 @@ func (b *budget) turn() {
 	}
 	b.hour = hour
 	for _, u := range b.usage {
-		u.newThisHour = 0
+		u.newThisHour, u.taken = 0, 0
 	}
 }
 

@@ -101,7 +101,10 @@ func New(s Settings) (*Origin, error) {
 	}
 	o := &Origin{Settings: s, urgent: make(chan struct{}, 1)}
 	o.live = state.NewLive(s.Ledger, s.State, o.now)
-	o.budget = newBudget(s.State.Profile.Budget, o.live, s.Clock)
+	var err error
+	if o.budget, err = newBudget(s.State.Profile.Budget, o.live, s.Ledger, s.Clock); err != nil {
+		return nil, fmt.Errorf("origin: %w", err)
+	}
 	o.metrics = newMetrics(s.Clock)
 	return o, nil
 }
@@ -134,6 +137,7 @@ func (o *Origin) Urgent() {
 // until ctx ends. No failure of a build ends it.
 func (o *Origin) Run(ctx context.Context) {
 	go o.watch(ctx)
+	defer o.settle(ctx)
 	tick := time.NewTicker(o.Every)
 	defer tick.Stop()
 	for {
@@ -256,6 +260,14 @@ func (o *Origin) stopped(ctx context.Context, err error, serial snapshot.Serial)
 	return o.Ledger.AppendDecisions(ctx, []ledger.Decision{{
 		At: o.now(), Kind: ledger.PublishStopped, Serial: serial, Reason: excess.Error(),
 	}})
+}
+
+// settle writes down what reporters have used of their budgets. Told to stop,
+// it does so all the same.
+func (o *Origin) settle(ctx context.Context) {
+	if err := o.budget.settle(context.WithoutCancel(ctx)); err != nil {
+		o.Log.Error("budgets not settled, a restart costs reporters some of them", "err", err)
+	}
 }
 
 // compact takes reports out of the ledger that are older than they are kept.

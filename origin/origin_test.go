@@ -354,6 +354,72 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// TestBudgetOutlivesTheProcess goes on with the hour where it was. A process
+// that ends has given back what it did not use; one that dies has not.
+func TestBudgetOutlivesTheProcess(t *testing.T) {
+	p := demoProfile(t)
+	p.Budget = policy.Budget{NewPerHour: 64} // in parts of 4
+	w := newWorld(t, func(s *Settings) { s.State.Profile = p })
+	reports := reportsOf("198.51.100.0/24", 200, "feed")
+	admitted := func() (n int) {
+		for len(reports) > 0 && w.Admission().Admit(reports[0]) == "" {
+			reports = reports[1:]
+			n++
+		}
+		return n
+	}
+	restart := func() {
+		var err error
+		if w.Origin, err = New(w.Settings); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 5 {
+		if wait := w.Admission().Admit(reports[0]); wait != "" {
+			t.Fatalf("within the budget: %s", wait)
+		}
+		reports = reports[1:]
+	}
+	restart() // it died with 5 of the 8 used that it had taken
+	if wait := w.Admission().Admit(reportsOf("203.0.113.0/24", 1, "other")[0]); wait != "" {
+		t.Errorf("another reporter: %s", wait)
+	}
+	if wait := w.Admission().Admit(reports[0]); wait != "" {
+		t.Fatalf("within the budget: %s", wait)
+	}
+	if err := w.Admission().settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	restart() // it ended, with 9 used
+	if n := admitted(); n != 64-9 {
+		t.Errorf("after a death and an end: %d admitted, want 55", n)
+	}
+	restart()
+	if n := admitted(); n != 0 {
+		t.Errorf("with the hour used up: %d admitted, want none", n)
+	}
+	w.now = w.now.Add(time.Hour)
+	restart()
+	if n := admitted(); n != 64 {
+		t.Errorf("next hour: %d admitted, want 64", n)
+	}
+	if rows := w.rows(ledger.BudgetTaken); len(rows) != 3+1+2+14+16 {
+		t.Errorf("%d rows, want one for each part and each reporter of the end:\n%s", len(rows), strings.Join(rows, "\n"))
+	}
+}
+
+// TestBudgetThatCannotBeWritten holds a report back rather than let it pass
+// uncounted.
+func TestBudgetThatCannotBeWritten(t *testing.T) {
+	p := demoProfile(t)
+	p.Budget = policy.Budget{NewPerHour: 10}
+	w := newWorld(t, func(s *Settings) { s.State.Profile = p })
+	w.ledger.Close()
+	if wait := w.Admission().Admit(reportsOf("198.51.100.0/24", 1, "feed")[0]); !strings.Contains(wait, "written down") {
+		t.Errorf("with a ledger that fails: got %q, want that it waits", wait)
+	}
+}
+
 // TestShare holds back a reporter that stands for too much of all impacts.
 func TestShare(t *testing.T) {
 	p := demoProfile(t)

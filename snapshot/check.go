@@ -28,33 +28,61 @@ func fault(section string, item int, problem string) error {
 // there once.
 func (s *Snapshot) checkTables() error {
 	t := &s.facts
-	for i, x := range t.systems {
-		if x.asn == 0 && len(x.name) == 0 || i > 0 && !t.systems[i-1].less(x) {
+	if err := t.checkSystems(); err != nil {
+		return err
+	}
+	if !t.texts.whole() {
+		return fault("texts", 0, "texts of wrong lengths")
+	}
+	for i := range t.texts.n {
+		if len(t.texts.at(i)) == 0 || i > 0 && bytes.Compare(t.texts.at(i-1), t.texts.at(i)) >= 0 {
+			return fault("texts", i, "texts empty or out of order")
+		}
+	}
+	return t.checkRows()
+}
+
+func (t *facts) checkSystems() error {
+	if !t.names.whole() {
+		return fault("systems", 0, "names of wrong lengths")
+	}
+	for i := range t.names.n {
+		if t.numbers.at(i) == 0 && len(t.names.at(i)) == 0 || i > 0 && !t.lessSystem(i-1, i) {
 			return fault("systems", i, "rows empty or out of order")
 		}
-	}
-	for i := 1; i < len(t.texts); i++ {
-		if bytes.Compare(t.texts[i-1], t.texts[i]) >= 0 {
-			return fault("texts", i, "texts out of order")
-		}
-	}
-	seen := make(map[row]bool, len(t.rows))
-	systems, texts := make([]bool, len(t.systems)+1), make([]bool, len(t.texts)+1)
-	for i, r := range t.rows {
-		if seen[r] {
-			return fault("rows", i, "row twice")
-		}
-		seen[r] = true
-		systems[r.system], texts[r.text] = true, true
-	}
-	if slices.Contains(systems[1:], false) || slices.Contains(texts[1:], false) {
-		return fault("rows", 0, "AS or text that no row uses")
 	}
 	return nil
 }
 
-func (x system) less(y system) bool {
-	return x.asn < y.asn || x.asn == y.asn && bytes.Compare(x.name, y.name) < 0
+// lessSystem says whether AS i comes before AS j.
+func (t *facts) lessSystem(i, j int) bool {
+	a, b := t.numbers.at(i), t.numbers.at(j)
+	return a < b || a == b && bytes.Compare(t.names.at(i), t.names.at(j)) < 0
+}
+
+func (t *facts) checkRows() error {
+	seen := make(map[row]bool, t.rows)
+	systems, texts := make([]bool, t.names.n+1), make([]bool, t.texts.n+1)
+	for i := range t.rows {
+		r := t.row(i)
+		switch {
+		case seen[r]:
+			return fault("rows", i, "row twice")
+		case int(r[rowSystem]) > t.names.n || int(r[rowText]) > t.texts.n:
+			return fault("rows", i, "AS or text that is not there")
+		}
+		seen[r] = true
+		systems[r[rowSystem]], texts[r[rowText]] = true, true
+	}
+	if slices.Contains(systems[1:], false) || slices.Contains(texts[1:], false) {
+		return fault("rows", 0, "AS or text that no row uses")
+	}
+	for k := range t.column {
+		if !t.column[k].narrow(t.rows) {
+			return fault("rows", k, "column wider than its numbers")
+		}
+	}
+	return nil
 }
 
 // families calls do for each family of each level.
@@ -123,7 +151,7 @@ func (k *column) allUsed(points int) bool {
 	}
 	used := make([]bool, k.n)
 	for rank := range points {
-		i := k.indexOf(rank)
+		i := int(k.index.at(rank))
 		if i >= k.n {
 			return false
 		}
@@ -132,32 +160,88 @@ func (k *column) allUsed(points int) bool {
 	return !slices.Contains(used, false)
 }
 
-// checkNets checks what the builder never makes: IPv4-mapped prefixes, and
-// nets that are points, too, or should be.
+// checkNets checks that prefixes are in order and linked to their parents,
+// that rows are in the order in which prefixes use them, and that there are
+// none that the builder never makes: IPv4-mapped ones, and nets that are
+// points, too, or should be.
 func (s *Snapshot) checkNets() error {
-	return s.families(func(level Level, version uint8, f *family) error {
+	used := uint32(0) // rows
+	err := s.families(func(level Level, version uint8, f *family) error {
 		name := Section{Kind: KindNets, Level: level, Family: version}.String()
-		for i := range f.nets.len() {
-			a := f.nets.addr(i)
+		t := &f.nets
+		if item, problem := t.check(&used); problem != "" {
+			return fault(name, item, problem)
+		}
+		for i := range t.len() {
+			a := t.addr(i)
 			if version == 6 && a.netip(6).Is4In6() {
 				return fault(name, i, "IPv4-mapped prefix")
 			}
-			if level != Address || int(f.nets.length[i]) != f.bits {
+			if level != Address || t.bits(i) != f.bits {
 				continue
 			}
 			if _, twice := f.points.search(f.points.keyOf(a)); twice && f.points.n > 0 {
 				return fault(name, i, "prefix is a point, too")
 			}
-			if n := f.nets.row[i]; n != 0 && s.facts.rows[n-1].fitsPoint() {
+			if n := t.row(i); n != 0 && s.facts.fitsPoint(int(n-1)) {
 				return fault(name, i, "prefix should be a point")
 			}
 		}
 		return nil
 	})
+	if err == nil && int(used) != s.facts.rows {
+		err = fault("rows", int(used), "row that no prefix uses")
+	}
+	return err
 }
 
-// fitsPoint says whether the columns of points can hold the facts.
-func (r *row) fitsPoint() bool { return r.threshold == 0 && r.system == 0 && r.text == 0 }
+// check returns the first prefix that breaks the format, and how. used is the
+// number of rows that earlier nets use, and rises.
+func (t *nets) check(used *uint32) (item int, problem string) {
+	deepest, last := 0, -1 // the prefix before, and so the innermost that may hold the next
+	for i := range t.n {
+		l, a := int(t.lengths[i]), t.addr(i)
+		deepest = max(deepest, l)
+		switch {
+		case l > t.deepest:
+			return i, "prefix too long"
+		case a.masked(l) != a || t.family == 4 && a.hi<<32 != 0:
+			return i, "bits set after the prefix"
+		case i > 0 && !t.stands(i-1, a, l):
+			return i, "prefixes out of order"
+		}
+		for last >= 0 && !t.covers(last, a) {
+			last = t.parent(last)
+		}
+		if want := t.distance(i, last); t.parents.at(i) != want {
+			return i, "parent is not the next wider prefix"
+		}
+		last = i
+		if row := t.facts.at(i); row > *used+1 || row > t.rows {
+			return i, "row that no prefix before it uses"
+		} else if row > *used {
+			*used = row
+		}
+	}
+	if deepest != t.deepest || !t.parents.narrow(t.n) || !t.facts.narrow(t.n) {
+		return t.n, "columns wider than what they hold"
+	}
+	return 0, ""
+}
+
+// distance returns how many prefixes before i its parent stands, or 0 if it has
+// none.
+func (t *nets) distance(i, parent int) uint32 {
+	if parent < 0 {
+		return 0
+	}
+	return uint32(i - parent)
+}
+
+// fitsPoint says whether the columns of points can hold the facts of row i.
+func (t *facts) fitsPoint(i int) bool {
+	return t.column[rowThreshold].at(i) == 0 && t.column[rowSystem].at(i) == 0 && t.column[rowText].at(i) == 0
+}
 
 func (s *Snapshot) checkCollateral() error {
 	for i, want := range s.Measure() {

@@ -58,5 +58,5 @@ func (f *family) entry(at place, a addr) (netip.Prefix, bool) {
 	if at.point >= 0 {
 		return f.prefix(a, f.bits), false
 	}
-	return f.prefix(a, int(f.nets.length[at.net])), f.nets.row[at.net] == 0
+	return f.prefix(a, f.nets.bits(at.net)), f.nets.row(at.net) == 0
 }

@@ -1,167 +1,137 @@
 package snapshot
 
-import "math"
-
-// facts is what is known of listings: rows for nets, and the tables of AS
-// names and texts that rows refer to.
+// facts is what is known of nets: rows, and the tables of AS names and texts
+// that rows refer to. All are read where they lie.
 type facts struct {
-	systems []system
-	texts   [][]byte
-	rows    []row
+	rows    int
+	column  [rowColumns]numbers // by the constants below
+	numbers numbers             // of ASes
+	names   words               // of ASes
+	texts   words
 }
 
-// A system is one AS under one of its names.
-type system struct {
-	asn  ASN
-	name []byte // view into the image
-}
+// The columns of the section rows.
+const (
+	rowCount = iota
+	rowThreshold
+	rowSystem // 1 + index into the systems, or 0
+	rowFirst  // hours
+	rowLast
+	rowEnd
+	rowKinds
+	rowText // 1 + index into the texts, or 0
 
-// A row is one combination of facts.
-type row struct {
-	count, threshold uint32
-	system, text     uint32 // 1 + index into the tables, or 0
-	first, last, end Hour
-	kinds            Kinds
-}
+	rowColumns
+)
 
-// openSystems reads the AS table, sorted by number, then name: the difference
-// to the number before, and the name.
-func openSystems(x Section, b []byte) ([]system, error) {
+// A row is one combination of facts, by column.
+type row [rowColumns]uint32
+
+// openSystems slices the AS table: the numbers, then the names.
+func (t *facts) openSystems(x Section, b []byte) error {
 	c := cursor{name: x.String(), b: b}
-	if x.Count == 0 || 2*x.Count > len(b) {
-		c.fail("more systems than bytes")
-		return nil, c.err
+	if x.Count == 0 {
+		c.fail("no systems")
 	}
-	systems := make([]system, x.Count)
-	asn := uint64(0)
-	for i := range systems {
-		asn += c.uint(math.MaxUint32 - asn)
-		systems[i] = system{ASN(asn), c.bytes(c.uint(ASNameMax))}
-	}
-	if err := c.end(); err != nil {
-		return nil, err
-	}
-	return systems, nil
+	t.numbers = c.numbers(x.Count, 4)
+	t.names = c.words(x.Count, ASNameMax)
+	return c.end()
 }
 
-// openTexts reads the texts of single listings, sorted.
-func openTexts(x Section, b []byte) ([][]byte, error) {
+// openTexts slices the texts of single listings.
+func (t *facts) openTexts(x Section, b []byte) error {
 	c := cursor{name: x.String(), b: b}
-	if x.Count == 0 || 2*x.Count > len(b) {
-		c.fail("more texts than bytes")
-		return nil, c.err
+	if x.Count == 0 {
+		c.fail("no texts")
 	}
-	texts := make([][]byte, x.Count)
-	for i := range texts {
-		if texts[i] = c.bytes(c.uint(TemplateMax)); len(texts[i]) == 0 {
-			c.fail("empty text")
-		}
-	}
-	if err := c.end(); err != nil {
-		return nil, err
-	}
-	return texts, nil
+	t.texts = c.words(x.Count, TemplateMax)
+	return c.end()
 }
 
-// rowColumns is the number of columns of the section rows.
-const rowColumns = 8
-
-// openRows reads the eight columns of facts.
-func openRows(x Section, b []byte, systems, texts int) ([]row, error) {
+// openRows slices the columns of facts, which follow their widths.
+func (t *facts) openRows(x Section, b []byte) error {
 	c := cursor{name: x.String(), b: b}
-	if x.Count == 0 || rowColumns*x.Count > len(b) {
-		c.fail("more rows than bytes")
-		return nil, c.err
+	if x.Count == 0 {
+		c.fail("no rows")
 	}
-	rows := make([]row, x.Count)
-	for i := range rows {
-		rows[i].count = uint32(c.uint(math.MaxUint32))
+	t.rows = x.Count
+	widths := c.bytes(rowColumns)
+	for i, width := range widths {
+		t.column[i] = c.numbers(x.Count, int(width))
 	}
-	for i := range rows {
-		rows[i].threshold = uint32(c.uint(math.MaxUint32))
+	if len(widths) > 0 && t.column[rowKinds].width > 1 {
+		c.fail("kinds of more than a byte")
 	}
-	for i := range rows {
-		rows[i].system = uint32(c.uint(uint64(systems)))
+	return c.end()
+}
+
+// row returns row i.
+func (t *facts) row(i int) (r row) {
+	for k := range r {
+		r[k] = t.column[k].at(i)
 	}
-	for i := range rows {
-		rows[i].first = Hour(c.uint(math.MaxUint32))
+	return r
+}
+
+// fill resolves row i; Text stays empty if the listing has none of its own.
+func (t *facts) fill(m *MatchFacts, i int) {
+	m.Count, m.Threshold = t.column[rowCount].at(i), t.column[rowThreshold].at(i)
+	m.First, m.Last, m.End = Hour(t.column[rowFirst].at(i)), Hour(t.column[rowLast].at(i)), Hour(t.column[rowEnd].at(i))
+	m.Kinds = Kinds(t.column[rowKinds].at(i))
+	m.ASN, m.ASName = 0, nil
+	if k := int(t.column[rowSystem].at(i)); k > 0 && k <= t.names.n {
+		m.ASN, m.ASName = ASN(t.numbers.at(k-1)), t.names.at(k-1)
 	}
-	for i := range rows {
-		rows[i].last = Hour(c.uint(math.MaxUint32))
+	m.Text = t.text(i)
+}
+
+// text returns the text of row i, or nothing.
+func (t *facts) text(i int) []byte {
+	if k := int(t.column[rowText].at(i)); k > 0 && k <= t.texts.n {
+		return t.texts.at(k - 1)
 	}
-	for i := range rows {
-		rows[i].end = Hour(c.uint(math.MaxUint32))
+	return nil
+}
+
+// end returns the hour in which listings with that row, 1 + its index, end.
+func (t *facts) end(row uint32) Hour {
+	if row == 0 {
+		return 0
 	}
-	for i := range rows {
-		rows[i].kinds = Kinds(c.uint(math.MaxUint8))
-	}
-	for i := range rows {
-		rows[i].text = uint32(c.uint(uint64(texts)))
-	}
-	if err := c.end(); err != nil {
-		return nil, err
-	}
-	return rows, nil
+	return Hour(t.column[rowEnd].at(int(row - 1)))
 }
 
 // columns are the facts of points, by kind of section from KindTerms on.
 type columns [KindKinds - KindTerms + 1]column
 
-// A column has one value for each point: an index, in width bytes, into a
-// sorted dictionary of the values that occur. The zero column has only zeros.
+// A column has one value for each point: an index into a sorted dictionary of
+// the values that occur. The zero column has only zeros.
 type column struct {
 	n     int    // values of the dictionary
-	width int    // bytes of an index: 0 with one value, 1 up to 256, 2 up to 65536, else 4
 	dict  []byte // u64 a value
-	index []byte
-}
-
-// IndexWidth returns the bytes of an index into a dictionary of n values.
-func IndexWidth(n int) int {
-	switch {
-	case n <= 1:
-		return 0
-	case n <= 1<<8:
-		return 1
-	case n <= 1<<16:
-		return 2
-	}
-	return 4
+	index numbers
 }
 
 func openColumn(x Section, b []byte, points int) (column, error) {
 	c := cursor{name: x.String(), b: b}
-	k := column{n: x.Count, width: IndexWidth(x.Count)}
-	if x.Count == 0 || points == 0 || uint64(len(b)) != uint64(8*x.Count)+uint64(points)*uint64(k.width) {
-		c.fail("length does not match the number of points")
+	k := column{n: x.Count}
+	if x.Count == 0 || points == 0 {
+		c.fail("no values, or no points")
 		return column{}, c.err
 	}
-	k.dict = c.bytes(uint64(8 * x.Count))
-	k.index = c.bytes(uint64(points * k.width))
+	k.dict = c.bytes(8 * uint64(x.Count))
+	k.index = c.numbers(points, NumberWidth(uint32(x.Count-1)))
 	return k, c.end()
 }
 
 // at returns the value of the point of that rank; an index past the dictionary
 // is 0.
 func (k *column) at(rank int) uint64 {
-	i := k.indexOf(rank)
+	i := int(k.index.at(rank))
 	if uint(i) >= uint(k.n) {
 		return 0
 	}
 	return k.value(i)
-}
-
-// indexOf returns the index into the dictionary for the point of that rank.
-func (k *column) indexOf(rank int) int {
-	switch k.width {
-	case 0:
-		return 0
-	case 1:
-		return int(k.index[rank])
-	case 2:
-		return int(le16(k.index[2*rank:]))
-	}
-	return int(le32(k.index[4*rank:]))
 }
 
 // value returns the value i of the dictionary.
@@ -170,25 +140,21 @@ func (k *column) value(i int) uint64 { return le64(k.dict[8*i:]) }
 // end returns the hour in which the point of that rank ends. A term is the end
 // in its high half and the last hour in its low half.
 func (k *columns) end(rank int) Hour {
-	if k[0].n == 0 {
-		return 0
-	}
-	return Hour(k[0].at(rank) >> 32)
+	return Hour(k.value(KindTerms, rank) >> 32)
 }
 
 // fill tells the facts of the point of that rank.
 func (k *columns) fill(m *MatchFacts, rank int) {
-	if k[0].n != 0 {
-		term := k[0].at(rank)
-		m.End, m.Last = Hour(term>>32), Hour(uint32(term))
+	term := k.value(KindTerms, rank)
+	m.End, m.Last = Hour(term>>32), Hour(uint32(term))
+	m.First, m.Count, m.Kinds = Hour(k.value(KindFirsts, rank)), uint32(k.value(KindCounts, rank)), Kinds(k.value(KindKinds, rank))
+	m.Threshold, m.ASN, m.ASName = 0, 0, nil
+}
+
+// value returns what a column says of the point of that rank.
+func (k *columns) value(kind Kind, rank int) uint64 {
+	if column := &k[kind-KindTerms]; column.n != 0 {
+		return column.at(rank)
 	}
-	if k[KindFirsts-KindTerms].n != 0 {
-		m.First = Hour(k[KindFirsts-KindTerms].at(rank))
-	}
-	if k[KindCounts-KindTerms].n != 0 {
-		m.Count = uint32(k[KindCounts-KindTerms].at(rank))
-	}
-	if k[KindKinds-KindTerms].n != 0 {
-		m.Kinds = Kinds(k[KindKinds-KindTerms].at(rank))
-	}
+	return 0
 }

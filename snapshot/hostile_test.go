@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,7 +62,7 @@ func TestHostile(t *testing.T) {
 	}{
 		{"empty", func(testing.TB, []byte) []byte { return nil }, "shorter than its header", ""},
 		{"no magic", patch(0, 'U'), "not a ucedge snapshot", ""},
-		{"next version", patch(8, 2), "unknown version 2", ""},
+		{"next version", patch(8, 3), "unknown version 3", ""},
 		{"more sections than fit", patch(12, 64), "too many sections", ""},
 		{"more sections than a table has", patch(12, 255, 255, 255, 255), "too many sections", ""},
 		{"header checksum", func(_ testing.TB, b []byte) []byte { b[24]++; return b }, "checksum does not match", ""},
@@ -92,38 +93,77 @@ func TestHostile(t *testing.T) {
 		{"bytes after the profile", edit(snapshot.KindProfile, 0, 0, insert(9, 0)), "more bytes than items", ""},
 		{"collateral that is not true", edit(snapshot.KindCollateral, 0, 0, setByte(0, 1)), "", "not those of its listings"},
 
-		{"more systems than bytes", edit(snapshot.KindSystems, 0, 0, count(1<<31)), "more systems than bytes", ""},
+		{"no systems", edit(snapshot.KindSystems, 0, 0, count(0)), "no systems", ""},
+		{"more systems than bytes", edit(snapshot.KindSystems, 0, 0, count(1<<31)), "ends too early", ""},
+		{"ends of a width that there is not", edit(snapshot.KindSystems, 0, 0, func(x *raw) { x.body[4*x.count] = 3 }), "width that there is not", ""},
 		{"system that no row uses", edit(snapshot.KindSystems, 0, 0, func(x *raw) {
+			ends := 4*x.count + 1
+			end := x.body[ends+x.count-1]
+			x.body = slices.Concat(x.body[:ends-1], []byte{0xff, 0xff, 0xff, 0}, x.body[ends-1:ends+x.count], []byte{end + 1}, x.body[ends+x.count:], []byte{'X'})
 			x.count++
-			x.body = append(x.body, 1, 1, 'X')
 		}), "", "no row uses"},
-		{"systems out of order", edit(snapshot.KindSystems, 0, 0, func(x *raw) {
-			x.count++
-			x.body = append(x.body, 0, 1, 'A')
-		}), "", "out of order"},
-		{"row of a system that is not there", edit(snapshot.KindRows, 0, 0, func(x *raw) {
-			x.body[2*x.count+1] = 3
-		}), "out of range", ""},
+		{"systems out of order", edit(snapshot.KindSystems, 0, 0, setByte(3, 1)), "", "out of order"},
+		{"name that ends before it starts", edit(snapshot.KindSystems, 0, 0, func(x *raw) { x.body[4*x.count+2] = 1 }), "", "wrong lengths"},
+		{"names that end past the section", edit(snapshot.KindSystems, 0, 0, func(x *raw) { x.body[4*x.count+2] = 250 }), "", "wrong lengths"},
+		{"text of no bytes", edit(snapshot.KindTexts, 0, 0, func(x *raw) { x.body = []byte{0} }), "", "texts empty"},
+		{"row of a system that is not there", edit(snapshot.KindRows, 0, 0, func(x *raw) { x.body[8+2*x.count+1] = 3 }), "", "AS or text that is not there"},
+		{"row of a text that is not there", edit(snapshot.KindRows, 0, 0, setByte(-1, 7)), "", "AS or text that is not there"},
 		{"row twice", edit(snapshot.KindRows, 0, 0, func(x *raw) {
-			x.body = make([]byte, 8*x.count)
-			for i := 2; i < x.count; i++ {
-				x.body[i] = byte(i)
+			at := 8
+			for _, width := range x.body[:8] {
+				w := int(width)
+				copy(x.body[at+w:at+2*w], x.body[at:at+w])
+				at += x.count * w
 			}
 		}), "", "row twice"},
-		{"more rows than bytes", edit(snapshot.KindRows, 0, 0, count(1<<20)), "more rows than bytes", ""},
+		{"row that no prefix uses", edit(snapshot.KindRows, 0, 0, func(x *raw) {
+			b, at := append([]byte(nil), x.body[:8]...), 8
+			for _, width := range x.body[:8] {
+				n := x.count * int(width)
+				b = append(append(b, x.body[at:at+n]...), make([]byte, width)...)
+				at += n
+			}
+			x.count, x.body = x.count+1, b
+		}), "", "row that no prefix uses"},
+		{"column of rows wider than its numbers", edit(snapshot.KindRows, 0, 0, func(x *raw) {
+			at, wide := 8+x.count, make([]byte, 0, 2*x.count)
+			for _, b := range x.body[8:at] {
+				wide = append(wide, b, 0)
+			}
+			x.body = slices.Concat([]byte{2}, x.body[1:8], wide, x.body[at:])
+		}), "", "wider than its numbers"},
+		{"kinds of two bytes", edit(snapshot.KindRows, 0, 0, func(x *raw) {
+			x.body[6]++
+			x.body = append(x.body, make([]byte, x.count)...)
+		}), "kinds of more than a byte", ""},
+		{"more rows than bytes", edit(snapshot.KindRows, 0, 0, count(1<<20)), "ends too early", ""},
 
-		{"more prefixes than bytes", edit(snapshot.KindNets, 2, 4, count(1<<30)), "more prefixes than bytes", ""},
-		{"prefix of 33 bits", edit(snapshot.KindNets, 2, 4, setByte(0, 33)), "prefix too long", ""},
-		{"prefix of 129 bits", edit(snapshot.KindNets, 2, 6, setByte(0, 129)), "prefix too long", ""},
-		{"child as wide as its parent", edit(snapshot.KindNets, 2, 4, setByte(1, 24)), "not longer than its parent", ""},
-		{"more ends than prefixes", edit(snapshot.KindNets, 2, 4, setByte(3, 1)), "more prefixes end", ""},
-		{"child outside its parent", edit(snapshot.KindNets, 2, 4, func(x *raw) { x.body[9] = 127 }), "outside its parent", ""},
-		{"prefix past the last address", edit(snapshot.KindNets, 3, 4, func(x *raw) {
-			x.body = append(x.body[:4:4], append([]byte{0xff, 0xff, 0xff, 0x7f}, x.body[7:]...)...)
-		}), "outside its parent", ""},
-		{"row of the future", edit(snapshot.KindNets, 2, 4, setByte(-3, 9)), "row that no prefix before it uses", ""},
-		{"rows that no prefix uses", edit(snapshot.KindNets, 3, 6, setByte(-1, 0)), "", "not those of its listings"},
-		{"exclusion turned into a listing of a new row", edit(snapshot.KindNets, 2, 4, setByte(-1, 1)), "more rows used", ""},
+		// The nets of Level 2, IPv4: head to 3, lengths 4 to 6, high parts of starts 7
+		// to 12, low ones 13 to 18, parents 19 to 21, rows 22 to 24.
+		{"no prefixes", edit(snapshot.KindNets, 2, 4, count(0)), "no prefixes", ""},
+		{"more prefixes than bytes", edit(snapshot.KindNets, 2, 4, count(1<<30)), "ends too early", ""},
+		{"prefixes of 33 bits", edit(snapshot.KindNets, 2, 4, setByte(0, 33)), "prefixes too long", ""},
+		{"prefixes of 129 bits", edit(snapshot.KindNets, 2, 6, setByte(0, 129)), "prefixes too long", ""},
+		{"flag in the head of nets", edit(snapshot.KindNets, 2, 4, setByte(3, 1)), "no prefixes, or", ""},
+		{"parents of a width that there is not", edit(snapshot.KindNets, 2, 4, setByte(1, 8)), "width that there is not", ""},
+		{"first prefixes of blocks out of order", func(t testing.TB, _ []byte) []byte {
+			in := smallInput()
+			for i := range uint32(20) {
+				in.Listings = append(in.Listings, snapshot.Listing{Level: 2, Prefix: netip.PrefixFrom(v4(203<<24|113<<8|8*i), 29)})
+			}
+			image, _ := mustImage(t, in)
+			return edit(snapshot.KindNets, 2, 4, func(x *raw) { x.body[4+x.count+2*16+1] = 1 })(t, image)
+		}, "prefixes out of order", ""},
+		{"prefix longer than the longest", edit(snapshot.KindNets, 2, 4, setByte(4, 40)), "", "prefix too long"},
+		{"no prefix as long as the longest", edit(snapshot.KindNets, 3, 4, setByte(0, 32)), "", "wider than what they hold"},
+		{"child as wide as its parent", edit(snapshot.KindNets, 2, 4, setByte(5, 24)), "", "bits set after the prefix"},
+		{"prefix twice", edit(snapshot.KindNets, 2, 4, func(x *raw) { x.body[5], x.body[15] = 24, 0 }), "", "prefixes out of order"},
+		{"prefixes swapped", edit(snapshot.KindNets, 3, 4, setByte(7, 200)), "", "prefixes out of order"},
+		{"parent that is not the next", edit(snapshot.KindNets, 2, 4, setByte(21, 2)), "", "parent is not the next"},
+		{"parent before the first", edit(snapshot.KindNets, 2, 4, setByte(20, 9)), "", "parent is not the next"},
+		{"child outside its parent", edit(snapshot.KindNets, 2, 4, setByte(12, 193)), "", "parent is not the next"},
+		{"row of the future", edit(snapshot.KindNets, 2, 4, setByte(-3, 200)), "", "row that no prefix before it uses"},
+		{"rows of no prefix", edit(snapshot.KindNets, 3, 6, setByte(-1, 0)), "", "wider than what they hold"},
 		{"exclusion turned into a listing", edit(snapshot.KindNets, 2, 4, setByte(-1, 2)), "", "not those of its listings"},
 
 		{"no points", edit(snapshot.KindPoints, 1, 4, count(0)), "does not fit", ""},
@@ -136,7 +176,7 @@ func TestHostile(t *testing.T) {
 		{"payload with a byte too many", edit(snapshot.KindPoints, 1, 4, insert(1, 0)), "", "unused bits"},
 		{"payload without its codes", edit(snapshot.KindPoints, 1, 4, func(x *raw) { x.body = x.body[len(x.body)-10:] }), "", "unused bits"},
 		{"split elsewhere", edit(snapshot.KindPoints, 1, 4, func(x *raw) { x.body[0]++ }), "", "unused bits"},
-		{"columns of too few points", edit(snapshot.KindTerms, 1, 4, func(x *raw) { x.body = x.body[:len(x.body)-1] }), "number of points", ""},
+		{"columns of too few points", edit(snapshot.KindTerms, 1, 4, func(x *raw) { x.body = x.body[:len(x.body)-1] }), "ends too early", ""},
 		{"column of zeros", edit(snapshot.KindKinds, 1, 6, func(x *raw) { clear(x.body) }), "", "out of range"},
 		{"kinds past a byte", edit(snapshot.KindKinds, 1, 6, setByte(2, 1)), "", "out of range"},
 		{"index past the dictionary", edit(snapshot.KindTerms, 1, 4, setByte(-1, 200)), "", "past the dictionary"},

@@ -11,7 +11,7 @@ import (
 // Constants of the image format; FORMAT.md explains them.
 const (
 	Magic   = "ucesnap\n" // first eight bytes of an image
-	Version = 1           // of the format; a reader knows exactly one
+	Version = 2           // of the format; a reader knows exactly one
 
 	HeaderSize  = 32      // bytes before the section table
 	SectionSize = 24      // bytes of one row of the section table

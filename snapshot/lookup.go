@@ -53,15 +53,9 @@ func (s *Snapshot) LookupInto(m *Match, level Level, a netip.Addr, now int64) {
 		return
 	}
 	if at := f.find(key, 129, now, &s.facts); at.net >= 0 || at.point >= 0 {
-		*m = noMatch
 		s.fill(m, level, f, at, key)
 	}
 }
-
-// noMatch is the zero Match, to copy. The runtime of a guest (wazero) clears
-// memory by copying it on to itself, one byte, then two, then four: many calls,
-// where a copy is one.
-var noMatch Match
 
 // Parent returns what the level would say without m and everything inside it:
 // the next wider prefix that has not ended, a listing or an exclusion. It is
@@ -111,10 +105,10 @@ type place struct {
 // has not ended.
 func (f *family) find(a addr, below int, now int64, facts *facts) place {
 	net := f.nets.cover(a)
-	for net >= 0 && (int(f.nets.length[net]) >= below || expired(facts.end(f.nets.row[net]), now)) {
-		net = int(f.nets.parent[net])
+	for net >= 0 && (f.nets.bits(net) >= below || expired(facts.end(f.nets.row(net)), now)) {
+		net = f.nets.parent(net)
 	}
-	if f.points.n == 0 || f.bits >= below || net >= 0 && int(f.nets.length[net]) > f.bits {
+	if f.points.n == 0 || f.bits >= below || net >= 0 && f.nets.bits(net) > f.bits {
 		return place{net, -1}
 	}
 	if f.gate != nil && !f.gate.may(a) {
@@ -129,17 +123,11 @@ func (f *family) find(a addr, below int, now int64, facts *facts) place {
 // keyOf returns the key of the point that holds a.
 func (p *points) keyOf(a addr) uint64 { return a.hi >> (64 - p.width) }
 
-// end returns the hour in which listings with that row end.
-func (t *facts) end(row uint32) Hour {
-	if row == 0 {
-		return 0
-	}
-	return t.rows[row-1].end
-}
-
-// fill tells what stands at a place, which holds a.
+// fill tells what stands at a place, which holds a. It sets all of m field by
+// field: a guest's runtime (wazero) clears a variable of this size by many
+// small copies.
 func (s *Snapshot) fill(m *Match, level Level, f *family, at place, a addr) {
-	m.level = level
+	m.level, m.Listed, m.Excluded = level, false, false
 	if at.point >= 0 {
 		m.Listed = true
 		m.Prefix = f.prefix(a, f.bits)
@@ -147,14 +135,15 @@ func (s *Snapshot) fill(m *Match, level Level, f *family, at place, a addr) {
 		m.Facts.Text = s.texts[level]
 		return
 	}
-	m.Prefix = f.prefix(a, int(f.nets.length[at.net]))
-	row := f.nets.row[at.net]
+	m.Prefix = f.prefix(a, f.nets.bits(at.net))
+	row := f.nets.row(at.net)
 	if row == 0 {
 		m.Excluded = true
+		m.Facts = MatchFacts{}
 		return
 	}
 	m.Listed = true
-	s.facts.fill(&m.Facts, &s.facts.rows[row-1])
+	s.facts.fill(&m.Facts, int(row-1))
 	if len(m.Facts.Text) == 0 {
 		m.Facts.Text = s.texts[level]
 	}
@@ -169,23 +158,10 @@ func (f *family) prefix(a addr, n int) netip.Prefix {
 	return netip.PrefixFrom(a.masked(n).netip(version), n)
 }
 
-// fill resolves a row; Text stays empty if the listing has none of its own.
-func (t *facts) fill(m *MatchFacts, r *row) {
-	m.Count, m.Threshold = r.count, r.threshold
-	m.First, m.Last, m.End, m.Kinds = r.first, r.last, r.end, r.kinds
-	if r.system != 0 {
-		x := &t.systems[r.system-1]
-		m.ASN, m.ASName = x.asn, x.name
-	}
-	if r.text != 0 {
-		m.Text = t.texts[r.text-1]
-	}
-}
-
 // anyBelow says whether an address of the prefix of n bits at a is listed.
 func (f *family) anyBelow(a addr, n int, now int64, facts *facts) bool {
 	over := f.find(a, n+1, now, facts) // what holds the whole of the prefix
-	listed := over.point >= 0 || over.net >= 0 && f.nets.row[over.net] != 0
+	listed := over.point >= 0 || over.net >= 0 && f.nets.row(over.net) != 0
 	if listed && !f.filled(a, n, now, facts) {
 		return true
 	}
@@ -199,14 +175,14 @@ func (f *family) filled(a addr, n int, now int64, facts *facts) bool {
 	t := &f.nets
 	next, last := a, a.last(n)
 	for i := t.inside(a, n); i < t.len() && !last.less(t.addr(i)); i++ {
-		if expired(facts.end(t.row[i]), now) || t.addr(i).less(next) {
+		if expired(facts.end(t.row(i)), now) || t.addr(i).less(next) {
 			continue
 		}
 		if next.less(t.addr(i)) {
 			return false
 		}
 		var over bool
-		if next, over = t.addr(i).follows(int(t.length[i])); over {
+		if next, over = t.addr(i).follows(t.bits(i)); over {
 			return true
 		}
 	}
@@ -220,7 +196,7 @@ func (t *nets) inside(a addr, n int) int {
 	if a != (addr{}) {
 		i = t.after(a.before())
 	}
-	for i < t.len() && t.addr(i) == a && int(t.length[i]) <= n {
+	for i < t.len() && t.addr(i) == a && t.bits(i) <= n {
 		i++
 	}
 	return i
@@ -239,10 +215,10 @@ func (f *family) anyNet(a addr, n int, now int64, facts *facts) bool {
 	t := &f.nets
 	last := a.last(n)
 	for i := t.inside(a, n); i < t.len() && !last.less(t.addr(i)); i++ {
-		if t.row[i] == 0 || expired(facts.end(t.row[i]), now) {
+		if t.row(i) == 0 || expired(facts.end(t.row(i)), now) {
 			continue
 		}
-		if !f.filled(t.addr(i), int(t.length[i]), now, facts) {
+		if !f.filled(t.addr(i), t.bits(i), now, facts) {
 			return true
 		}
 	}
@@ -324,7 +300,7 @@ func (f *family) walk(yield func(at place, a addr) bool) bool {
 // stands says whether net i stands before the prefix of n bits at a.
 func (t *nets) stands(i int, a addr, n int) bool {
 	b := t.addr(i)
-	return b.less(a) || b == a && int(t.length[i]) < n
+	return b.less(a) || b == a && t.bits(i) < n
 }
 
 func (s *Snapshot) listing(level Level, f *family, at place, a addr) Listing {
@@ -335,9 +311,7 @@ func (s *Snapshot) listing(level Level, f *family, at place, a addr) Listing {
 		First: m.Facts.First, Last: m.Facts.Last, End: m.Facts.End, Kinds: m.Facts.Kinds,
 	}}
 	if at.net >= 0 && !m.Excluded {
-		if own := s.facts.rows[f.nets.row[at.net]-1].text; own != 0 {
-			l.Text = string(m.Facts.Text)
-		}
+		l.Text = string(s.facts.text(int(f.nets.row(at.net) - 1)))
 	}
 	return l
 }

@@ -29,14 +29,14 @@ func (s *Snapshot) countAbusers(version uint8, rows []Collateral) {
 	for i, n := range inside {
 		rows[1+i].Abusers += n
 	}
-	for i, row := range f.nets.row {
-		if row == 0 {
+	for i := range f.nets.len() {
+		if f.nets.row(i) == 0 {
 			continue
 		}
 		rows[0].Abusers++
 		for level := Allocation; level <= System; level++ {
 			t := &s.family(level, version).nets
-			if n := t.cover(f.nets.addr(i)); n >= 0 && t.row[n] != 0 {
+			if n := t.cover(f.nets.addr(i)); n >= 0 && t.row(n) != 0 {
 				rows[level-1].Abusers++
 			}
 		}
@@ -50,12 +50,12 @@ func (s *Snapshot) measure4(c *Collateral) {
 	f := s.family(c.Level, 4)
 	f.count(c)
 	c.Addresses = uint64(f.points.n) - f.points.inside(f.bits, &f.nets)[0]
-	for i, row := range f.nets.row {
-		excluded := row == 0
+	for i := range f.nets.len() {
+		excluded := f.nets.row(i) == 0
 		if excluded != f.nets.inListed(i, 32) {
 			continue
 		}
-		size := uint64(1) << (32 - f.nets.length[i])
+		size := uint64(1) << (32 - f.nets.bits(i))
 		if excluded {
 			size = -size
 		}
@@ -77,8 +77,8 @@ func (s *Snapshot) measure6(c *Collateral) {
 // count counts entries and exclusions.
 func (f *family) count(c *Collateral) {
 	c.Entries += uint64(f.points.n)
-	for _, row := range f.nets.row {
-		if row == 0 {
+	for i := range f.nets.len() {
+		if f.nets.row(i) == 0 {
 			c.Excluded++
 		} else {
 			c.Entries++
@@ -134,12 +134,12 @@ func (s *sweep) listed(a addr) bool {
 		s.next++
 	}
 	i := s.next - 1
-	for i >= 0 && (int(t.length[i]) > s.most || !t.covers(i, a)) {
-		i = int(t.parent[i])
+	for i >= 0 && (t.bits(i) > s.most || !t.covers(i, a)) {
+		i = t.parent(i)
 	}
 	s.last, s.found = addr{^uint64(0), ^uint64(0)}, false
 	if i >= 0 {
-		s.last, s.found = t.addr(i).last(int(t.length[i])), t.row[i] != 0
+		s.last, s.found = t.addr(i).last(t.bits(i)), t.row(i) != 0
 	}
 	return s.found
 }
@@ -147,9 +147,9 @@ func (s *sweep) listed(a addr) bool {
 // inListed says whether of the prefixes of at most n bits around net i the
 // innermost is listed.
 func (t *nets) inListed(i, n int) bool {
-	for up := t.parent[i]; up >= 0; up = t.parent[up] {
-		if int(t.length[up]) <= n {
-			return t.row[up] != 0
+	for up := t.parent(i); up >= 0; up = t.parent(up) {
+		if t.bits(up) <= n {
+			return t.row(up) != 0
 		}
 	}
 	return false
@@ -165,7 +165,7 @@ type wide struct {
 
 // count counts net i of f, in what lies around it.
 func (w *wide) count(f *family, i int) {
-	excluded, n, a := f.nets.row[i] == 0, int(f.nets.length[i]), f.nets.addr(i)
+	excluded, n, a := f.nets.row(i) == 0, f.nets.bits(i), f.nets.addr(i)
 	if f.nets.inListed(i, 64) != excluded {
 		return
 	}

@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"encoding/binary"
-	"math"
 	"math/bits"
 	"net/netip"
 )
@@ -58,51 +57,26 @@ func (a addr) follows(n int) (addr, bool) {
 	return addr{hi, lo}, over != 0
 }
 
-// place returns the prefix of n bits that comes gap prefixes of that length
-// after the first one that starts at a or above, and whether that is past the
-// last address.
-func (a addr) place(gap addr, n int) (addr, bool) {
-	over := false
-	if m := a.masked(n); m != a {
-		a, over = m.follows(n)
-	}
-	if n == 0 {
-		return a, over || gap != (addr{})
-	}
-	shift := uint(128 - n)
-	lost := gap.hi >> (64 - shift) // nothing while shift is 0
-	size := addr{gap.hi<<shift | gap.lo>>(64-shift), gap.lo << shift}
-	if shift >= 64 {
-		lost = gap.hi | gap.lo>>(128-shift)
-		size = addr{gap.lo << (shift - 64), 0}
-	}
-	lo, carry := bits.Add64(a.lo, size.lo, 0)
-	hi, carry := bits.Add64(a.hi, size.hi, carry)
-	return addr{hi, lo}, over || lost != 0 || carry != 0
-}
-
 // nets is a laminar set of prefixes: of any two, one holds the other or they
 // are apart. They are sorted by address, then by length, so a prefix stands
-// before everything inside it.
+// before everything inside it. The columns are searched where they lie; only
+// the starts of every 64th prefix are copied, for the index.
 type nets struct {
 	family  uint8
-	hi      []uint64 // first address
-	lo      []uint64 // IPv6 only
-	length  []uint8  // of the prefix, bits
-	parent  []int32  // next wider prefix, or -1
-	row     []uint32 // facts: 1 + index of the row; 0 is an exclusion
-	index   index    // over hi
-	deepest int      // most bits of any prefix
+	n       int       // prefixes
+	deepest int       // most bits of any prefix
+	rows    uint32    // rows of facts
+	lengths []byte    // of the prefixes, bits
+	starts  [8][]byte // 16-bit parts of the first addresses, the highest ones first
+	parents numbers   // how many prefixes before this one its parent stands; 0 is none
+	facts   numbers   // 1 + index of the row; 0 is an exclusion
+	firsts  []uint64  // high half of the start of every netsBlock-th prefix
+	index   index     // over firsts
 }
 
-func (n *nets) len() int { return len(n.length) }
-
-func (n *nets) addr(i int) addr {
-	if n.lo == nil {
-		return addr{n.hi[i], 0}
-	}
-	return addr{n.hi[i], n.lo[i]}
-}
+// netsBlock is the number of prefixes among which a search that has asked the
+// index looks further.
+const netsBlock = 8
 
 // bitsMax returns the bits of an address of the family.
 func bitsMax(family uint8) int {
@@ -112,205 +86,156 @@ func bitsMax(family uint8) int {
 	return 128
 }
 
-// openNets decodes a section of four columns, each of x.Count numbers: prefix
-// lengths, how many prefixes end before this one, gaps, rows. used is the
-// number of rows that earlier sections refer to, and rises.
-func openNets(x Section, b []byte, rows int, used *int) (nets, error) {
+// StartParts returns how many 16-bit parts of first addresses an image holds
+// of nets of the family that have at most so many bits; the others are zero.
+func StartParts(family uint8, deepest int) int {
+	switch {
+	case family == 4:
+		return 2
+	case deepest <= 64:
+		return 4
+	}
+	return 8
+}
+
+// openNets slices a section of nets: its head, prefix lengths, starts, parents,
+// rows.
+func openNets(x Section, b []byte, rows int) (nets, error) {
 	c := cursor{name: x.String(), b: b}
-	if x.Count == 0 || 4*x.Count > len(b) {
-		c.fail("more prefixes than bytes")
-		return nets{}, c.err
+	n := nets{family: x.Family, n: x.Count, rows: uint32(rows)}
+	n.deepest = int(c.byte())
+	width := [2]int{int(c.byte()), int(c.byte())}
+	if x.Count == 0 || n.deepest > bitsMax(x.Family) || c.byte() != 0 {
+		c.fail("no prefixes, or prefixes too long")
 	}
-	n := nets{
-		family: x.Family,
-		hi:     make([]uint64, x.Count),
-		length: make([]uint8, x.Count),
-		parent: make([]int32, x.Count),
-		row:    make([]uint32, x.Count),
+	n.lengths = c.bytes(uint64(x.Count))
+	for k := range StartParts(x.Family, n.deepest) {
+		n.starts[k] = c.bytes(uint64(2 * x.Count))
 	}
-	if x.Family == 6 {
-		n.lo = make([]uint64, x.Count)
-	}
-	for _, read := range []func(*cursor){n.readLengths, n.readParents, n.readGaps} {
-		if read(&c); c.err != nil { // each column builds on the one before
-			return nets{}, c.err
-		}
-	}
-	n.readRows(&c, rows, used)
+	n.parents = c.numbers(x.Count, width[0])
+	n.facts = c.numbers(x.Count, width[1])
 	if err := c.end(); err != nil {
 		return nets{}, err
 	}
-	n.index = newIndex(n.hi)
+	if !n.readFirsts() {
+		c.fail("prefixes out of order")
+		return nets{}, c.err
+	}
+	n.index = newIndex(n.firsts)
 	return n, nil
 }
 
-func (n *nets) readLengths(c *cursor) {
-	most := uint8(bitsMax(n.family))
-	copy(n.length, c.bytes(uint64(len(n.length))))
-	for _, l := range n.length {
-		if l > most {
-			c.fail("prefix too long")
-			return
+// readFirsts copies the start of each block, and says whether they rise.
+func (t *nets) readFirsts() bool {
+	t.firsts = make([]uint64, (t.n+netsBlock-1)/netsBlock)
+	for i := range t.firsts {
+		t.firsts[i] = t.high(i * netsBlock)
+		if i > 0 && t.firsts[i] < t.firsts[i-1] {
+			return false
 		}
-		n.deepest = max(n.deepest, int(l))
 	}
+	return true
 }
 
-// readParents reads for each prefix how many prefixes end before it: of its
-// predecessor and those around that, the innermost ones.
-func (n *nets) readParents(c *cursor) {
-	for i := range n.parent {
-		up, ok := c.short()
-		if !ok {
-			up = c.uint(netsDeep)
-		}
-		at := int32(i - 1)
-		for ; up > 0; up-- {
-			if at < 0 {
-				c.fail("more prefixes end than there are")
-				return
-			}
-			at = n.parent[at]
-		}
-		if at >= 0 && n.length[i] <= n.length[at] {
-			c.fail("prefix not longer than its parent")
-			return
-		}
-		n.parent[i] = at
+func (t *nets) len() int { return t.n }
+
+// addr returns the first address of prefix i.
+func (t *nets) addr(i int) addr {
+	if t.deepest <= 64 {
+		return addr{t.high(i), 0}
 	}
+	return addr{t.high(i), uint64(t.part(4, i))<<48 | uint64(t.part(5, i))<<32 | uint64(t.part(6, i))<<16 | uint64(t.part(7, i))}
 }
 
-// netsDeep is the greatest number of nested prefixes.
-const netsDeep = 129
-
-// readGaps reads the first addresses: each as the distance, in prefixes of the
-// same length, from the first place where it could be. That is the start of
-// its parent, or the end of the prefix before it that has the same parent.
-func (n *nets) readGaps(c *cursor) {
-	if n.deepest <= 64 {
-		n.readShortGaps(c)
-		return
+// high returns the high half of the first address of prefix i.
+func (t *nets) high(i int) uint64 {
+	top := uint64(t.part(0, i))<<48 | uint64(t.part(1, i))<<32
+	if t.family == 4 {
+		return top
 	}
-	for i := range n.hi {
-		parent, before := int(n.parent[i]), n.before(i)
-		low, over := addr{}, false
-		if before != parent {
-			low, over = n.addr(before).follows(int(n.length[before]))
-		} else if parent >= 0 {
-			low = n.addr(parent)
-		}
-		a, past := low.place(c.uint128(), int(n.length[i]))
-		if over || past || parent >= 0 && !n.covers(parent, a) {
-			c.fail("prefix outside its parent")
-		}
-		if c.err != nil {
-			return
-		}
-		n.hi[i], n.lo[i] = a.hi, a.lo
-	}
+	return top | uint64(t.part(2, i))<<16 | uint64(t.part(3, i))
 }
 
-// before returns the prefix before i that has the same parent, or the parent.
-func (n *nets) before(i int) int {
-	parent, before := n.parent[i], i-1
-	for before != int(parent) && n.parent[before] != parent {
-		before = int(n.parent[before])
+// part returns 16 bits of the first address of prefix i.
+func (t *nets) part(k, i int) uint16 { return le16(t.starts[k][2*i:]) }
+
+// bits returns the length of prefix i. A longer one than the longest breaks
+// the format, and counts as that.
+func (t *nets) bits(i int) int { return min(int(t.lengths[i]), t.deepest) }
+
+// parent returns the next wider prefix around i, or -1. One that is not wider
+// breaks the format, and is none.
+func (t *nets) parent(i int) int {
+	d := int(t.parents.at(i))
+	if d == 0 || d > i || t.bits(i-d) >= t.bits(i) {
+		return -1
 	}
-	return before
+	return i - d
 }
 
-// readShortGaps is readGaps where no prefix is longer than 64 bits, as is usual:
-// it takes a third of the time, as prefixes are numbers below 2^64.
-func (n *nets) readShortGaps(c *cursor) {
-	for i := range n.hi {
-		parent, before := int(n.parent[i]), n.before(i)
-		low, over := uint64(0), false
-		if before != parent {
-			low = (n.hi[before] | ^uint64(0)>>n.length[before]) + 1
-			over = low == 0 || n.length[i] == 0
-		} else if parent >= 0 {
-			low = n.hi[parent]
-		}
-		gap, ok := c.short()
-		if !ok {
-			gap = c.uint(math.MaxUint64)
-		}
-		shift := 64 - n.length[i]
-		mask := uint64(1)<<shift - 1
-		number, last := low>>shift+(low&mask+mask)>>shift, ^uint64(0)>>shift
-		start := (number + gap) << shift
-		over = over || number > last || gap > last-number
-		if over || parent >= 0 && (start^n.hi[parent])>>(64-n.length[parent]) != 0 {
-			c.fail("prefix outside its parent")
-		}
-		if c.err != nil {
-			return
-		}
-		n.hi[i] = start
+// row returns the facts of prefix i: 1 + index of the row, or 0 if it is an
+// exclusion. A row that is not there breaks the format, and lists nothing.
+func (t *nets) row(i int) uint32 {
+	if row := t.facts.at(i); row <= t.rows {
+		return row
 	}
-}
-
-// readRows reads references to facts: 0 is an exclusion, 1 the next row that
-// nobody has used yet, 2 the row before that, 3 the one before that.
-func (n *nets) readRows(c *cursor, rows int, used *int) {
-	for i := range n.row {
-		short, ok := c.short()
-		if !ok {
-			short = c.uint(math.MaxUint32)
-		}
-		ref := int(short)
-		switch {
-		case ref > *used+1:
-			c.fail("row that no prefix before it uses")
-		case ref == 1:
-			*used++
-			n.row[i] = uint32(*used)
-		case ref > 1:
-			n.row[i] = uint32(*used - ref + 2)
-		}
-		if *used > rows {
-			c.fail("more rows used than there are")
-		}
-		if c.err != nil {
-			return
-		}
-	}
+	return 0
 }
 
 // covers says whether prefix i holds a.
-func (n *nets) covers(i int, a addr) bool {
-	l := uint(n.length[i])
+func (t *nets) covers(i int, a addr) bool {
+	l := uint(t.bits(i))
 	if l <= 64 {
-		return (a.hi^n.hi[i])>>(64-l) == 0
+		return (a.hi^t.high(i))>>(64-l) == 0
 	}
-	return a.hi == n.hi[i] && (a.lo^n.lo[i])>>(128-l) == 0
+	b := t.addr(i)
+	return a.hi == b.hi && (a.lo^b.lo)>>(128-l) == 0
 }
 
 // after returns the first prefix that starts above a.
-func (n *nets) after(a addr) int {
-	i := n.index.after(n.hi, a.hi)
-	if n.lo == nil || i == 0 || n.hi[i-1] != a.hi || n.lo[i-1] <= a.lo {
-		return i
+func (t *nets) after(a addr) int {
+	block := t.index.after(t.firsts, a.hi)
+	if block == 0 {
+		return 0
 	}
-	first := 0 // of those with the same high half, which are up to i
-	if a.hi > 0 {
-		first = n.index.after(n.hi, a.hi-1)
+	lo, hi := (block-1)*netsBlock, min(block*netsBlock, t.n)
+	switch {
+	case t.family == 4:
+		return t.afterShort(uint32(a.hi>>32), lo, hi)
+	case t.deepest > 64 && a.hi == 0:
+		lo = 0 // several blocks may share the high bits of a
+	case t.deepest > 64 && t.firsts[block-1] == a.hi:
+		lo = max(0, t.index.after(t.firsts, a.hi-1)-1) * netsBlock
 	}
-	for i > first && n.lo[i-1] > a.lo {
-		if mid := int(uint(first+i) / 2); n.lo[mid] > a.lo {
-			i = mid
+	for lo < hi {
+		if mid := int(uint(lo+hi) / 2); a.less(t.addr(mid)) {
+			hi = mid
 		} else {
-			first = mid + 1
+			lo = mid + 1
 		}
 	}
-	return i
+	return lo
+}
+
+// afterShort is after for IPv4, and takes half the time there.
+func (t *nets) afterShort(a uint32, lo, hi int) int {
+	top, low := t.starts[0], t.starts[1]
+	for lo < hi {
+		mid := int(uint(lo+hi) / 2)
+		if uint32(le16(top[2*mid:]))<<16|uint32(le16(low[2*mid:])) > a {
+			hi = mid
+		} else {
+			lo = mid + 1
+		}
+	}
+	return lo
 }
 
 // cover returns the longest prefix that holds a, or -1.
-func (n *nets) cover(a addr) int {
-	i := n.after(a) - 1
-	for i >= 0 && !n.covers(i, a) {
-		i = int(n.parent[i])
+func (t *nets) cover(a addr) int {
+	i := t.after(a) - 1
+	for i >= 0 && !t.covers(i, a) {
+		i = t.parent(i)
 	}
 	return i
 }

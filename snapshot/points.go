@@ -24,8 +24,6 @@ type points struct {
 	index  index    // over firsts
 }
 
-const quarterSize = BlockSize / 4
-
 // A way is the direction in which a run of codes is read.
 type way int
 
@@ -121,9 +119,7 @@ func (p *points) search(key uint64) (rank int, found bool) {
 	if first == key {
 		return rank, true
 	}
-	var d decoder
-	split := d.open(p, b)
-	below, found := d.search(key, first, p.bound(b), split, 8*int(p.starts[b+1]))
+	below, found := p.searchBlock(b, key)
 	return rank + below, found
 }
 
@@ -159,11 +155,13 @@ func (d *decoder) bits(from, n int) int {
 	return int(le64(d.b[i:]) >> (uint(from) % 8) & (1<<n - 1))
 }
 
-// search returns how many keys of the block are smaller than key, and whether
-// it is there. It lies between first and bound. The runs start at the
-// decoder's place, downwards and upwards from split, and downwards from end.
-func (d *decoder) search(key, first, bound uint64, split, end int) (below int, found bool) {
+// searchBlock returns how many keys of block b are smaller than key, and
+// whether it is there. It is not below the first key of the block.
+func (p *points) searchBlock(b int, key uint64) (below int, found bool) {
 	const half, quarter = BlockSize / 2, BlockSize / 4
+	var d decoder
+	split := d.open(p, b)
+	first, bound := p.firsts[b], p.bound(b)
 	mid := d.middle(first, bound, 0, half, forward)
 	if half >= d.count || key < mid {
 		left := d.middle(first, mid, 0, quarter, forward)
@@ -173,7 +171,7 @@ func (d *decoder) search(key, first, bound uint64, split, end int) (below int, f
 		d.at = split
 		return d.scan(key, left, mid, quarter, backward)
 	}
-	d.at = end
+	d.at = 8 * int(p.starts[b+1])
 	right := d.middle(mid, bound, half, quarter, backward)
 	if half+quarter < d.count && key >= right {
 		return d.scan(key, right, bound, half+quarter, backward)
@@ -189,52 +187,50 @@ func (d *decoder) middle(lo, hi uint64, at, half int, w way) uint64 {
 	if at+half >= d.count {
 		return hi - uint64(half)
 	}
-	return lo + uint64(half) + d.code(hi-lo-2*uint64(half), w)
+	v, next := code(d.b, d.at, hi-lo-2*uint64(half), w)
+	d.at = next
+	return lo + uint64(half) + v
 }
+
+// halves are the distances from the start of a range to its middle, in the
+// order in which a quarter codes them: always a range, its left half, its right
+// half.
+const halves = "\x08\x04\x02\x01\x01\x02\x01\x01\x04\x02\x01\x01\x02\x01\x01"
 
 // scan looks for key in the quarter from position below on, between lo and hi.
-// It decodes the keys on the way to key, and those left of it, to pass over
-// them.
+// It decodes pair after pair, until one ends above key. What it needs stays in
+// variables: a recursion would take three times as long in a guest.
 func (d *decoder) scan(key, lo, hi uint64, below int, w way) (int, bool) {
-	if lo == key {
-		return below, true
-	}
-	for half := quarterSize / 2; half > 0; half /= 2 {
-		if below+half >= d.count {
-			hi -= uint64(half) // see middle
+	b, at, count := d.b, d.at, d.count
+	ends := [...]uint64{hi, 0, 0, 0} // of the ranges around the current one, the widest first
+	depth := 0
+	for i := range len(halves) {
+		half := int(halves[i])
+		hi = ends[depth&3]
+		v, past := hi-uint64(half), below+half >= count // see middle
+		if !past {
+			v, at = code(b, at, hi-lo-2*uint64(half), w)
+			v += lo + uint64(half)
+		}
+		switch {
+		case half > 1:
+			depth++
+			ends[depth&3] = v
 			continue
+		case past || key < v:
+			if key == lo {
+				return below, true
+			}
+			return below + 1, false
+		case key == v:
+			return below + 1, true
+		case below+2 >= count || key < hi:
+			return below + 2, false
 		}
-		v := lo + uint64(half) + d.code(hi-lo-2*uint64(half), w)
-		if key < v {
-			hi = v
-			continue
-		}
-		if key == v {
-			return below + half, true
-		}
-		d.skip(half, lo, v, w)
-		lo, below = v, below+half
+		lo, below = hi, below+2
+		depth--
 	}
-	return below + 1, false
-}
-
-// skip decodes the keys at the size - 1 positions between lo and hi.
-func (d *decoder) skip(size int, lo, hi uint64, w way) {
-	if size < 4 {
-		if size == 2 {
-			d.code(hi-lo-2, w)
-		}
-		return
-	}
-	half := uint64(size / 2)
-	v := lo + half + d.code(hi-lo-2*half, w)
-	if size == 4 {
-		d.code(v-lo-2, w)
-		d.code(hi-v-2, w)
-		return
-	}
-	d.skip(size/2, lo, v, w)
-	d.skip(size/2, v, hi, w)
+	return below, false // which a key below the end of the quarter does not reach
 }
 
 // fill decodes the keys between the first and the last of keys, of which the
@@ -250,16 +246,16 @@ func (d *decoder) fill(keys []uint64, at int, w way) (end int) {
 
 // code reads a number from 0 to top in the truncated binary code: with k the
 // bits of top, the 2^k - 1 - top smallest numbers take k-1 bits and the others
-// k. Bits outside of the section are others of it: only a block that breaks
-// the format asks for them.
-func (d *decoder) code(top uint64, w way) uint64 {
+// k. It stands in the bits of b that start or end at a bit, and code returns the
+// bit where the next one does. Bits outside of the section are others of it:
+// only a block that breaks the format asks for them.
+func code(b []byte, at int, top uint64, w way) (v uint64, next int) {
 	if top == 0 {
-		return 0
+		return 0, at
 	}
-	b := d.b
 	zeros := uint(bits.LeadingZeros64(top)) & 63
 	k := 64 - zeros
-	from := uint(d.at - int(k)&int(w))
+	from := uint(at - int(k)&int(w))
 	i := from / 8
 	if i+8 >= uint(len(b)) {
 		i = 0
@@ -273,8 +269,7 @@ func (d *decoder) code(top uint64, w way) uint64 {
 	x := word >> (uint(w) & 1) & (mask >> 1)
 	last := word >> ((k - 1) &^ uint(w) & 63) & 1
 	long := (short - 1 - x) >> 63 // 1 if x >= short, without a branch that nobody could foretell
-	d.at += (int(k+uint(long)) - 1) ^ int(w) - int(w)
-	return x + (x+last-short)&-long
+	return x + (x+last-short)&-long, at + ((int(k+uint(long)) - 1) ^ int(w) - int(w))
 }
 
 // A block has room for all keys of one, and the bound.

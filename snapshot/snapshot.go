@@ -49,7 +49,7 @@ type family struct {
 }
 
 // Open checks the image and returns a view of it. It reads every byte once for
-// the checksums, and decodes everything but the points.
+// the checksums, and decodes the settings and the directories of points alone.
 func Open(image []byte) (*Snapshot, error) {
 	sections, sum, err := parseHeader(image)
 	if err != nil {
@@ -59,13 +59,12 @@ func Open(image []byte) (*Snapshot, error) {
 	for l := range s.tables {
 		s.tables[l].v4.bits, s.tables[l].v6.bits = 32, 64
 	}
-	used := 0
 	for _, x := range sections {
-		if err := s.read(x, image[x.Offset:x.Offset+x.Length], &used); err != nil {
+		if err := s.read(x, image[x.Offset:x.Offset+x.Length]); err != nil {
 			return nil, err
 		}
 	}
-	if err := s.complete(used); err != nil {
+	if err := s.complete(); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -73,7 +72,7 @@ func Open(image []byte) (*Snapshot, error) {
 
 // read reads one section. Sections come in the order of their kinds, so what
 // one refers to is there before it.
-func (s *Snapshot) read(x Section, b []byte, used *int) (err error) {
+func (s *Snapshot) read(x Section, b []byte) (err error) {
 	f := s.family(x.Level, x.Family)
 	switch x.Kind {
 	case KindZones:
@@ -83,13 +82,13 @@ func (s *Snapshot) read(x Section, b []byte, used *int) (err error) {
 	case KindCollateral:
 		s.collateral, err = openCollateral(x, b)
 	case KindSystems:
-		s.facts.systems, err = openSystems(x, b)
+		err = s.facts.openSystems(x, b)
 	case KindTexts:
-		s.facts.texts, err = openTexts(x, b)
+		err = s.facts.openTexts(x, b)
 	case KindRows:
-		s.facts.rows, err = openRows(x, b, len(s.facts.systems), len(s.facts.texts))
+		err = s.facts.openRows(x, b)
 	case KindNets:
-		f.nets, err = openNets(x, b, len(s.facts.rows), used)
+		f.nets, err = openNets(x, b, s.facts.rows)
 	case KindPoints:
 		f.points, err = openPoints(x, b)
 	default:
@@ -99,12 +98,9 @@ func (s *Snapshot) read(x Section, b []byte, used *int) (err error) {
 }
 
 // complete checks what only the whole image shows.
-func (s *Snapshot) complete(used int) error {
-	switch {
-	case len(s.zones) == 0 || len(s.collateral) == 0 || !s.has(KindProfile):
+func (s *Snapshot) complete() error {
+	if len(s.zones) == 0 || len(s.collateral) == 0 || !s.has(KindProfile) {
 		return headerError(HeaderSize, "zones, profile or collateral missing")
-	case used != len(s.facts.rows):
-		return headerError(HeaderSize, "rows that no prefix uses")
 	}
 	for l := range s.texts {
 		s.texts[l] = []byte(defaultText(s.zones, Level(l)))

@@ -37,6 +37,7 @@ func (f *publishFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.gzip, "gzip", false, "add gzip twins of the objects, for runtimes without zstd")
 	flags.IntVar(&f.keep, "keep", publish.DefaultKeep, "generations of objects to keep")
 	flags.StringSliceVar(&f.override, "override", nil, "limits to lift for this run: share, protected, churn")
+	offer(cmd, "override", string(publish.Share), string(publish.Protected), string(publish.Churn))
 }
 
 // open reads the keys and opens the store that the flags name.

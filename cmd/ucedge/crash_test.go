@@ -120,15 +120,15 @@ func (c *crash) open() *ledger.SQLite {
 	return l
 }
 
-// start starts the origin. Its address comes once it listens, or "" when it ends.
-func (c *crash) start(every time.Duration) (*exec.Cmd, <-chan string) {
+// start starts the origin, with more arguments than it needs. Its address comes once it listens, or "" when it ends.
+func (c *crash) start(every time.Duration, more ...string) (*exec.Cmd, <-chan string) {
 	c.Helper()
 	args := []string{
 		"origin", "serve", "--ledger", c.path("ledger.db"), "--routes", c.path("routes.tsv"), "--allow-special-use",
 		"--key", c.path("key"), "--out", c.path("publish"), "--listen", "127.0.0.1:0", "--every", every.String(), "--log-format", "json",
 	}
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childArgs+"="+strings.Join(args, "\n"))
+	cmd.Env = append(os.Environ(), childArgs+"="+strings.Join(append(args, more...), "\n"))
 	out, err := cmd.StderrPipe()
 	if err != nil {
 		c.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"ucedge/edge"
+	"ucedge/edge/watchdog"
 	"ucedge/wasm"
 )
 
@@ -41,7 +42,7 @@ type edgeFlags struct {
 
 func (f *edgeFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.engine, "engine", "wasm", "what answers: wasm (the guest, as on a CDN) or native (the same core without it)")
+	addChoice(cmd, &f.engine, "engine", "wasm", "what answers: wasm (the guest, as on a CDN) or native (the same core without it)", "wasm", "native")
 	flags.IntVar(&f.instances, "instances", 0, "guests that answer at once; 0 is one a processor")
 	flags.StringVar(&f.host, "host", "", "name under which clients reach this edge, told by discovery (RFC 9462)")
 	flags.StringVar(&f.cache, "cache", "", "folder for compiled guest code; empty is compiled in STATE")
@@ -59,7 +60,7 @@ func (f *edgeFlags) add(cmd *cobra.Command) {
 	flags.DurationVar(&f.look, "look", 30*time.Second, "longest time between two looks for a newer snapshot")
 	flags.DurationVar(&f.drain, "drain", 0, "how long /readyz says no before the listeners close")
 	flags.Uint64Var(&f.logEvery, "log-every", 0, "log one request in so many, without client addresses; 0 logs none")
-	flags.StringVar(&f.logForm, "log-format", "text", "text or json")
+	addChoice(cmd, &f.logForm, "log-format", "text", "text or json", "text", "json")
 }
 
 func newEdge() *cobra.Command {
@@ -72,11 +73,14 @@ func newEdge() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "edge --from SOURCE --pub FILE",
 		Short: "Serve answers over HTTPS and DNS from a source of signed snapshots",
-		Long: `Follows a source of signed snapshots, a folder or a URL, and answers from the newest
-that a trusted key has signed: DNS over HTTPS (RFC 8484), dns-json, the check API
-and, if asked, DNS. What it verified last stays in --state, so that a restart
+		Long: `Follows a source of signed snapshots and answers from the newest that a trusted key
+has signed: DNS over HTTPS (RFC 8484), dns-json, the check API and, if asked, DNS.
+The source is a folder, a URL of one, or a bucket behind an S3 API, for which
+AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are taken from the environment; without
+them it must be open to anybody. What the edge verified last stays in --state, so that a restart
 answers at once, and answers go on when the source is gone or lies.`,
 		Example: `  ucedge edge --from https://origin.example/publish --pub bl.example.pub --https :443 --tls-cert chain.pem --tls-key key.pem
+  ucedge edge --from s3://ACCOUNT.r2.cloudflarestorage.com/lists/bl.example --pub bl.example.pub --http 127.0.0.1:8080
   ucedge edge --from /srv/publish --pub bl.example.pub --http 127.0.0.1:8080 --dns 127.0.0.1:5353 --admin 127.0.0.1:9090`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if from == "" || len(pubs) == 0 {
@@ -99,7 +103,7 @@ answers at once, and answers go on when the source is gone or lies.`,
 	}
 	f.add(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&from, "from", "", "folder or URL of the snapshots")
+	flags.StringVar(&from, "from", "", "folder, URL or bucket of the snapshots: publish, https://HOST/PATH, s3://HOST/BUCKET[/PREFIX]")
 	flags.StringVar(&list, "list", "", "name of the list; empty is that of the first key")
 	flags.StringArrayVar(&pubs, "pub", nil, "file with a public key to trust (repeatable)")
 	flags.StringVar(&state, "state", "state", "folder for what must outlive a restart")
@@ -125,7 +129,7 @@ func (f *edgeFlags) run(cmd *cobra.Command, log *slog.Logger, from, list, state 
 		return misusef(cmd, "nothing to serve on: give --https, --http or --dns")
 	}
 	ctx := cmd.Context()
-	source, err := edge.NewSource(from)
+	source, err := openSource(from)
 	if err != nil {
 		return err
 	}
@@ -160,6 +164,9 @@ func (f *edgeFlags) newEngine(ctx context.Context, log *slog.Logger, state strin
 		cache := f.cache
 		if cache == "" {
 			cache = filepath.Join(state, "compiled")
+		}
+		if err := watchdog.Start(ctx, watchdog.Every, watchdog.Limit()); err != nil {
+			log.Warn("a guest that never returns would hang this process", "err", err)
 		}
 		return edge.NewWasmEngine(ctx, guest, edge.WasmOptions{
 			CacheDir: cache, Instances: f.instances, Host: f.host,
@@ -202,12 +209,17 @@ func (f *edgeFlags) tls(log *slog.Logger, state string) (*tls.Config, error) {
 	return edge.CertificateFiles(certFile, keyFile, log)
 }
 
+// parsePrefixes reads prefixes, and addresses as prefixes of themselves.
 func parsePrefixes(texts []string) ([]netip.Prefix, error) {
 	var prefixes []netip.Prefix
 	for _, text := range texts {
+		if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" {
+			prefixes = append(prefixes, netip.PrefixFrom(a, a.BitLen()))
+			continue
+		}
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%q is neither an address nor a prefix", text)
 		}
 		prefixes = append(prefixes, p)
 	}

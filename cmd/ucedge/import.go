@@ -30,8 +30,9 @@ func (f *importFlags) add(cmd *cobra.Command) {
 		level := i + 1
 		flags.StringArrayVar(&f.files[i], fmt.Sprintf("l%d", level), nil,
 			fmt.Sprintf("Level %d zone file of rbldnsd, as [ZONE=]FILE (repeatable)", level))
-		flags.StringVar(&f.types[i], fmt.Sprintf("l%d-type", level), "auto",
-			fmt.Sprintf("dataset type of the Level %d files: ip4set, ip4trie, ip4tset, ip6trie, ip6tset, combined", level))
+		types := []string{"auto", "ip4set", "ip4trie", "ip4tset", "ip6trie", "ip6tset", "combined"}
+		addChoice(cmd, &f.types[i], fmt.Sprintf("l%d-type", level), types[0],
+			fmt.Sprintf("dataset type of the Level %d files: %s", level, strings.Join(types[1:], ", ")), types...)
 	}
 	flags.StringVar(&f.suffix, "suffix", "bl.example", "name under which zones without a name of their own stand, and the combined zone dnsbl.SUFFIX")
 	flags.BoolVar(&f.strict, "strict", false, "refuse files with any bad line")
@@ -64,6 +65,9 @@ func (f *importFlags) read(w io.Writer, now time.Time) (build.Input, error) {
 			return build.Input{}, fmt.Errorf("import Level %d: %w", level, err)
 		}
 		reportImport(w, level, result)
+		if len(result.Listings) == 0 && result.ProblemCount > 0 {
+			return build.Input{}, fmt.Errorf("import Level %d: not one line of %s lists anything: is this a zone file?", level, strings.Join(files, ", "))
+		}
 		in.Zones = append(in.Zones, result.Zones...)
 		in.Listings = append(in.Listings, result.Listings...)
 	}

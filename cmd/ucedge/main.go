@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -67,7 +68,9 @@ underscores), or by its name in a TOML file given with --config.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: applySettings,
+		Version:           versionText(),
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.PersistentFlags().String("config", "", "TOML file with settings, one key per flag")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return misusef(cmd, "%v", err) })
 	root.AddCommand(commands()...)
@@ -92,31 +95,47 @@ func commands() []*cobra.Command {
 	}
 }
 
-// wrapArgs makes wrong arguments of any command a misuse, and a command that
-// only groups others say so when it is called alone.
+// wrapArgs makes wrong arguments of any command a misuse that shows the right
+// ones, and a command that only groups others say so when it is called alone.
 func wrapArgs(cmd *cobra.Command) {
-	check := cmd.Args
-	if check == nil {
+	check, none := cmd.Args, cmd.Args == nil
+	if none {
 		check = cobra.NoArgs
 	}
 	if cmd.HasSubCommands() && cmd.RunE == nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error { return cmd.Help() }
 		check = func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return fmt.Errorf("unknown command %q", args[0])
+				return misusef(cmd, "unknown command %q%s", args[0], meant(cmd, args[0]))
 			}
 			return nil
 		}
 	}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return misusef(cmd, "%v", err)
+		err := check(cmd, args)
+		var misuse misuseError
+		switch {
+		case err == nil || errors.As(err, &misuse):
+			return err
+		case none:
+			return misusef(cmd, "%s takes no arguments, and got %q", cmd.CommandPath(), args[0])
 		}
-		return nil
+		return misusef(cmd, "wrong number of arguments; it is: %s", strings.TrimSuffix(cmd.UseLine(), " [flags]"))
 	}
 	for _, sub := range cmd.Commands() {
-		wrapArgs(sub)
+		if sub.Name() != "help" { // its arguments are commands
+			wrapArgs(sub)
+		}
 	}
+}
+
+// meant asks whether a subcommand with a name like that was meant.
+func meant(cmd *cobra.Command, name string) string {
+	cmd.SuggestionsMinimumDistance = 2 // letters
+	if found := cmd.SuggestionsFor(name); len(found) > 0 {
+		return fmt.Sprintf("; is it %q?", found[0])
+	}
+	return ""
 }
 
 // A misuseError is a command line or setting that cannot be meant.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,6 +72,7 @@ type ruleFlags struct {
 func (f *ruleFlags) add(cmd *cobra.Command) {
 	f.addWorld(cmd)
 	cmd.Flags().StringVar(&f.profile, "profile", policy.Names()[0], "rule: "+strings.Join(policy.Names(), ", ")+", or a TOML file")
+	offer(cmd, "profile", policy.Names()...)
 }
 
 // addWorld adds all flags but that of the profile.
@@ -83,11 +85,14 @@ func (f *ruleFlags) addWorld(cmd *cobra.Command) {
 
 // profileNamed returns the profile of that name or file.
 func profileNamed(name string, documentation bool) (*policy.Profile, error) {
-	p, err := policy.Named(name)
-	if err != nil && strings.ContainsAny(name, "./") {
+	var p *policy.Profile
+	var err error
+	if slices.Contains(policy.Names(), name) {
+		p, err = policy.Named(name)
+	} else {
 		var text []byte
 		if text, err = os.ReadFile(name); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("profile %q is none of %s, and no file: %w", name, strings.Join(policy.Names(), ", "), err)
 		}
 		p, err = policy.ParseProfile(string(text))
 	}

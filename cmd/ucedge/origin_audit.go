@@ -120,11 +120,11 @@ func pageOf(kinds []string, within, since string, limit int) (ledger.Page, error
 		return page, fmt.Errorf("--limit %d is not from 1 to %d", limit, ledger.MaxPage)
 	}
 	if within != "" {
-		prefix, err := netip.ParsePrefix(within)
+		prefixes, err := parsePrefixes([]string{within})
 		if err != nil {
-			return page, err
+			return page, fmt.Errorf("--within: %w", err)
 		}
-		page.Within = prefix
+		page.Within = prefixes[0]
 	}
 	if since != "" {
 		t, err := parseMoment(since, time.Now())

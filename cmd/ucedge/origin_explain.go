@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ucedge/origin/policy"
+	"ucedge/origin/routes"
 	"ucedge/origin/state"
 )
 
@@ -50,10 +51,11 @@ that the address is listed.`,
 			if err != nil {
 				return misusef(cmd, "--at: %v", err)
 			}
-			settings, _, err := rule.settings(cmd)
+			settings, source, err := rule.settings(cmd)
 			if err != nil {
 				return err
 			}
+			tellNoRoutes(cmd, source)
 			in, err := stateAt(cmd.Context(), file, moment, settings)
 			if err != nil {
 				return err
@@ -66,6 +68,13 @@ that the address is listed.`,
 	cmd.Flags().StringVar(&at, "at", "", "moment to explain: a time, or a duration before now; empty is now")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// tellNoRoutes says what cannot be told without the routes that the origin has.
+func tellNoRoutes(cmd *cobra.Command, source *routes.Source) {
+	if source == nil {
+		fmt.Fprintln(cmd.ErrOrStderr(), "ucedge: without --routes there is nothing to tell of Levels 2 and 3; give the files that the origin has")
+	}
 }
 
 func printDerivation(w io.Writer, d policy.Derivation, asJSON bool) error {
@@ -107,10 +116,11 @@ of the files given: bring those of the day.`,
 			if len(profiles) == 0 {
 				profiles = policy.Names()
 			}
-			settings, _, err := rule.settings(cmd)
+			settings, source, err := rule.settings(cmd)
 			if err != nil {
 				return err
 			}
+			tellNoRoutes(cmd, source)
 			results, err := decideAll(cmd, file, moment, profiles, settings, rule.specialUse)
 			if err != nil {
 				return err

@@ -58,7 +58,7 @@ The ledger is made if it is not there.`,
 	}
 	ledgerFlag(cmd, &file)
 	actorFlag(cmd, &actor)
-	cmd.Flags().StringVar(&role, "role", "", "reporter or operator")
+	addChoice(cmd, &role, "role", "", "reporter or operator", string(ledger.Reporter), string(ledger.Operator))
 	cmd.Flags().StringVar(&name, "name", "", "name of the reporter or operator")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd

@@ -74,8 +74,9 @@ were refused.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.format, "format", "", "ndjson, csv, list, mail or rbldnsd; empty tells it from the name of the file")
+	addChoice(cmd, &f.format, "format", "", "ndjson, csv, list, mail or rbldnsd; empty tells it from the name of the file", "ndjson", "csv", "list", "mail", "rbldnsd")
 	flags.StringVar(&f.kind, "kind", "", "kind of reports that name none: spamtrap, user, scan, auth, backscatter, manual")
+	offer(cmd, "kind", (^snapshot.Kinds(0)).Names()...)
 	flags.StringVar(&f.url, "url", "", "URL of the origin")
 	flags.StringVar(&f.apiKey, "api-key", "", "secret of a reporter's key")
 	flags.StringVar(&f.ledger, "ledger", "", "file of a ledger to import into, without an origin")

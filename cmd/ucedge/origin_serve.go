@@ -128,7 +128,7 @@ churn) is logged and written to the ledger, and the snapshot before it stays.`,
 	flags.BoolVar(&f.selfRemoval, "self-removal", false, "let anyone ask for express removal of the address that asks")
 	flags.StringSliceVar(&f.trusted, "trusted-proxy", nil, "prefixes of proxies whose X-Forwarded-For is believed")
 	flags.DurationVar(&f.retain, "retain", origin.DefaultRetain, "how long reports are kept; at least seven days")
-	flags.StringVar(&f.logForm, "log-format", "text", "text or json")
+	addChoice(cmd, &f.logForm, "log-format", "text", "text or json", "text", "json")
 	return cmd
 }
 

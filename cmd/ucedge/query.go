@@ -7,12 +7,15 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
@@ -167,7 +170,7 @@ func fetch(client *http.Client, req *http.Request, key string, limit int64) ([]b
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("ask the edge: %w", err)
+		return nil, fmt.Errorf("ask the edge at %s: %w%s", req.URL.Host, withoutURL(err), hintNoEdge(err))
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
@@ -180,6 +183,24 @@ func fetch(client *http.Client, req *http.Request, key string, limit int64) ([]b
 		return nil, fmt.Errorf("%s answered %s: %s", req.URL.Host, resp.Status, strings.TrimSpace(string(body[:min(len(body), 300)])))
 	}
 	return body, nil
+}
+
+// withoutURL returns what went wrong alone: the URL holds a whole DNS message,
+// and perhaps a key.
+func withoutURL(err error) error {
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		return failed.Err
+	}
+	return err
+}
+
+// hintNoEdge says what to do where nobody listens.
+func hintNoEdge(err error) string {
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return ""
+	}
+	return "\nucedge: no edge runs there; --edge says where one does, and `ucedge run` starts one"
 }
 
 func printAnswerJSON(w io.Writer, m *dns.Msg) error {

@@ -41,7 +41,8 @@ func newRun() *cobra.Command {
 Simulated reporters make addresses of documentation ranges (or of --routes) appear,
 escalate and expire within minutes, so that all three levels are seen live. With
 --l1, --l2 and --l3 there are no reporters: zone files of rbldnsd are published
-again every --every.`,
+again every --every. A port that is taken and was not asked for is replaced by a
+free one.`,
 		Example: `  ucedge run
   ucedge run --l1 dnsbl-1.bl.example --l2 dnsbl-2.bl.example --l3 dnsbl-3.bl.example`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -63,6 +64,7 @@ again every --every.`,
 	flags.StringVar(&d.origin, "origin", "127.0.0.1:8081", "address to serve the origin's API on")
 	flags.StringArrayVar(&d.routes, "routes", nil, "file with routes whose addresses the reporters report (repeatable)")
 	flags.StringVar(&d.profile, "profile", policy.Names()[0], "rule: "+strings.Join(policy.Names(), ", ")+", or a TOML file")
+	offer(cmd, "profile", policy.Names()...)
 	flags.Uint64Var(&d.seed, "seed", 1, "the same seed gives the same reports")
 	setDefault(cmd, "http", "127.0.0.1:8080")
 	setDefault(cmd, "https", "127.0.0.1:8443")
@@ -105,6 +107,20 @@ func (d *demo) path(parts ...string) string {
 func (d *demo) run() error {
 	talk := d.cmd.ErrOrStderr()
 	log := newLogger(talk, d.serve.logForm, slog.LevelWarn)
+	if err := os.MkdirAll(d.dir, 0o755); err != nil {
+		return err
+	}
+	unlock, alone, err := lockFile(d.path("lock"))
+	if err != nil {
+		return err
+	}
+	if !alone {
+		return fmt.Errorf("another demo runs in %q: stop it, or give another --dir", d.dir)
+	}
+	defer unlock()
+	if err := d.findPorts(); err != nil {
+		return err
+	}
 	if err := d.prepare(); err != nil {
 		return err
 	}
@@ -134,11 +150,8 @@ func (d *demo) run() error {
 	return nil
 }
 
-// prepare makes the folder and the key pair.
+// prepare makes the key pair.
 func (d *demo) prepare() error {
-	if err := os.MkdirAll(d.dir, 0o755); err != nil {
-		return err
-	}
 	secretPath, publicPath := d.path(demoList+".key"), d.path(demoList+".pub")
 	if _, err := os.Stat(secretPath); !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -55,7 +55,7 @@ dropped, or kept sealed with --keep and --seal-to.`,
 	flags.StringVar(&f.keyFile, "tls-key", "", "PEM key of --tls-cert")
 	flags.StringVar(&f.sealTo, "seal-to", "", "file with the public key to seal kept headers to")
 	flags.StringVar(&f.keep, "keep", "", "folder for sealed headers")
-	flags.StringVar(&f.logForm, "log-format", "text", "text or json")
+	addChoice(cmd, &f.logForm, "log-format", "text", "text or json", "text", "json")
 	cmd.AddCommand(newTrapSealKey())
 	return cmd
 }

@@ -19,11 +19,15 @@ func newVersion() *cobra.Command {
 		Short:   "Print the version of this binary and of the guest interface",
 		Example: "  ucedge version",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			fmt.Fprintf(cmd.OutOrStdout(), "ucedge %s (guest interface %d, %s %s/%s%s)\n",
-				version, abi.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH, revision())
-			return nil
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), versionText())
+			return err
 		},
 	}
+}
+
+func versionText() string {
+	return fmt.Sprintf("ucedge %s (guest interface %d, %s %s/%s%s)",
+		version, abi.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH, revision())
 }
 
 // revision returns the commit that the binary was built from, if it is known.

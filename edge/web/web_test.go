@@ -6,10 +6,12 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"ucedge/core"
 )
 
-// TestPolicyNamesWhatThePageHolds holds the hashes in the page's own security
-// policy to its one script and its one style.
+// TestPolicyNamesWhatThePageHolds holds the hashes in the policy that core
+// sends along to the page's one script and its one style.
 func TestPolicyNamesWhatThePageHolds(t *testing.T) {
 	page := string(Page)
 	for _, tag := range []string{"script", "style"} {
@@ -20,8 +22,8 @@ func TestPolicyNamesWhatThePageHolds(t *testing.T) {
 		}
 		sum := sha256.Sum256([]byte(inside))
 		want := tag + "-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
-		if !strings.Contains(page, want) {
-			t.Errorf("the policy has no %s", want)
+		if !strings.Contains(core.PagePolicy, want) {
+			t.Errorf("core.PagePolicy has no %s", want)
 		}
 	}
 }

@@ -28,13 +28,14 @@ const (
 	KeyRevoked     DecisionKind = "key-revoked"     // Subject: the key's id
 	Published      DecisionKind = "publish"         // Serial, Count of listings
 	PublishStopped DecisionKind = "publish-stop"    // Serial
+	BudgetTaken    DecisionKind = "budget-taken"    // Reporter, Count: it may name so many new addresses in the hour of At
 )
 
 // kindNumbers are the kinds as a store keeps them. Numbers are never reused.
 var kindNumbers = map[DecisionKind]int{
 	ReportRefused: 1, Listed: 2, Delisted: 3, Exempted: 4, ExemptionEnded: 5, Removed: 6, RemovalRefused: 7,
 	ManualListed: 8, Purged: 9, Released: 10, KeyCreated: 11, KeyRevoked: 12, Published: 13, PublishStopped: 14,
-	Relapsed: 15,
+	Relapsed: 15, BudgetTaken: 16,
 }
 
 // Valid reports whether k is one of the kinds above.
@@ -73,7 +74,7 @@ func (d *Decision) check() error {
 		return fmt.Errorf("decision %s: prefix %q is not masked or is IPv4-mapped: %w", d.Kind, d.Prefix, ErrInvalid)
 	case d.Level > snapshot.System:
 		return fmt.Errorf("decision %s: level %d is unknown: %w", d.Kind, d.Level, ErrInvalid)
-	case (d.Kind == Purged || d.Kind == Released) && d.Reporter == "":
+	case (d.Kind == Purged || d.Kind == Released || d.Kind == BudgetTaken) && d.Reporter == "":
 		return fmt.Errorf("decision %s names no reporter: %w", d.Kind, ErrInvalid)
 	}
 	for _, text := range [...]string{d.Subject, d.Actor, d.Reporter, d.Reason, d.Note} {

@@ -9,7 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
-	_ "modernc.org/sqlite" // the driver named "sqlite"
+	_ "github.com/ncruces/go-sqlite3/driver" // the driver named "sqlite3"
+	_ "github.com/ncruces/go-sqlite3/embed"  // SQLite itself
 )
 
 // schemaVersion is kept in the file's user_version. A file of another version
@@ -32,7 +33,8 @@ CREATE TABLE keys (id TEXT PRIMARY KEY, role TEXT NOT NULL, name TEXT NOT NULL, 
 	created INTEGER NOT NULL, revoked INTEGER NOT NULL) WITHOUT ROWID;
 `
 
-// SQLite is a Ledger in one SQLite file with its write-ahead log beside it.
+// SQLite is a Ledger in one SQLite file with its write-ahead log beside it, and
+// a folder with the compiled code of SQLite, which may be removed at any time.
 // Several processes may have one file open: each append sees what the others
 // have committed.
 type SQLite struct {
@@ -53,7 +55,10 @@ func Open(ctx context.Context, file string) (*SQLite, error) {
 }
 
 func open(ctx context.Context, file string) (*SQLite, error) {
-	db, err := sql.Open("sqlite", source(file))
+	if err := startEngine(file + compiledSuffix); err != nil {
+		return nil, err
+	}
+	db, err := sql.Open("sqlite3", source(file))
 	if err != nil {
 		return nil, err
 	}

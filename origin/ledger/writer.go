@@ -96,7 +96,7 @@ func (w *writer) do(ctx context.Context, rows int, apply func(context.Context, *
 func (w *writer) close() error {
 	w.stop.Do(func() { close(w.quit) })
 	<-w.ended
-	return w.conn.Close()
+	return errors.Join(w.statement.close(), w.conn.Close())
 }
 
 func (w *writer) run() {
@@ -210,6 +210,10 @@ func (s *statements) prepare(ctx context.Context, conn *sql.Conn) error {
 		}
 	}
 	return nil
+}
+
+func (s *statements) close() error {
+	return errors.Join(s.newest.Close(), s.segment.Close(), s.evidence.Close(), s.reporter.Close(), s.addReporter.Close(), s.decision.Close())
 }
 
 // A querier is a database or one connection of it.

@@ -7,8 +7,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"sort"
 	"strconv"
@@ -17,7 +15,9 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"ucedge/internal/trial"
 	"ucedge/origin/routes"
+	"ucedge/origin/routes/routestest"
 	"ucedge/snapshot"
 )
 
@@ -485,16 +485,8 @@ func TestModel(t *testing.T) {
 
 // TestModelRealData decides the public Level 1 list over the real table.
 func TestModelRealData(t *testing.T) {
-	dir := dataDir(t)
-	xz, err := exec.LookPath("xz")
-	if err != nil {
-		t.Skipf("no xz: %v", err)
-	}
-	zone, err := exec.Command(xz, "-dc", filepath.Join(dir, "uceprotect-2026-07/dnsbl-1.uceprotect.net.xz")).Output()
-	if err != nil {
-		t.Skipf("no zone: %v", err)
-	}
-	table := realRoutes(t)
+	zone := trial.Unxz(t, "uceprotect-2026-07/dnsbl-1.uceprotect.net.xz")
+	table := routestest.Table(t)
 	in := Input{Now: 1_800_000_000, Routes: table}
 	lines := bufio.NewScanner(bytes.NewReader(zone))
 	for lines.Scan() {
@@ -505,7 +497,7 @@ func TestModelRealData(t *testing.T) {
 	if len(in.Impacts) < 50000 {
 		t.Fatalf("only %d addresses in the zone", len(in.Impacts))
 	}
-	announced, byASN := readReal(t, dir)
+	announced, byASN := readReal(t)
 	for _, name := range Names() {
 		in.Profile = named(t, name)
 		r := Decide(in)
@@ -515,12 +507,12 @@ func TestModelRealData(t *testing.T) {
 }
 
 // readReal reads the real tables with as little as that takes.
-func readReal(t *testing.T, dir string) (announced map[netip.Prefix][]uint32, byASN map[uint32][]netip.Prefix) {
+func readReal(t *testing.T) (announced map[netip.Prefix][]uint32, byASN map[uint32][]netip.Prefix) {
 	t.Helper()
 	announced = map[netip.Prefix][]uint32{}
 	byASN = map[uint32][]netip.Prefix{}
 	for _, name := range []string{"asn-v4.tsv.zst", "asn-v6.tsv.zst"} {
-		f, err := os.Open(filepath.Join(dir, "routes", name))
+		f, err := os.Open(trial.File(t, "routes/"+name))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,7 +3,6 @@ package publish
 import (
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,8 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"ucedge/internal/trial"
 	"ucedge/origin/policy"
 	"ucedge/origin/routes"
+	"ucedge/origin/routes/routestest"
 	"ucedge/snapshot"
 	"ucedge/snapshot/build"
 )
@@ -42,7 +43,7 @@ type usage struct{ Wall, CPU float64 }
 // the memory is that of the build: wall and processor time of both builds
 // after the decision, and the most memory.
 func BenchmarkPublish(b *testing.B) {
-	dataDir(b)
+	trial.File(b, "routes")
 	for _, n := range []int{500_000, 5_000_000} {
 		b.Run(fmt.Sprintf("%dk", n/1000), func(b *testing.B) {
 			for b.Loop() {
@@ -91,7 +92,7 @@ func TestLoad(t *testing.T) {
 	if n == 0 {
 		t.Skipf("a measurement: set %s to a number of impacts", loadImpacts)
 	}
-	table := realRoutes(t)
+	table := routestest.Table(t)
 	in := policy.Input{Now: start, Impacts: spread(table, n), Routes: table}
 	var err error
 	if in.Profile, err = policy.Named("classic"); err != nil {
@@ -145,20 +146,9 @@ func inputOf(r *policy.Result) build.Input {
 // measure returns what do has used.
 func measure(t *testing.T, do func()) usage {
 	t.Helper()
-	cpu, wall := cpuTime(t), time.Now()
+	cpu, wall := trial.CPUTime(t), time.Now()
 	do()
-	return usage{time.Since(wall).Seconds(), (cpuTime(t) - cpu).Seconds()}
-}
-
-// cpuTime returns the processor time that the process has used: on a machine
-// with other work it says more than the clock.
-func cpuTime(t *testing.T) time.Duration {
-	t.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	return usage{time.Since(wall).Seconds(), (trial.CPUTime(t) - cpu).Seconds()}
 }
 
 // watchHeap keeps in most the greatest heap, looked at every ten milliseconds
@@ -181,59 +171,11 @@ func watchHeap(most *int64) (stop func()) {
 	return func() { close(end); <-ended }
 }
 
-// spread makes n impacts inside announced space, a tenth of them in IPv6,
-// clustered in some networks as real ones are.
+// spread makes n impacts up to the start.
 func spread(table *routes.Table, n int) []policy.Impact {
-	rnd := rand.New(rand.NewPCG(1, 2))
-	all := make([]policy.Impact, n)
-	for i := range all {
-		v6 := rnd.IntN(10) == 0
-		f := table.Family(v6)
-		route := int(float64(f.Len()) * rnd.Float64() * rnd.Float64())
-		size := f.Last(route) - f.Start(route) + 1
-		all[i] = policy.Impact{
-			Unit:     routes.Unit{Key: f.Start(route) + rnd.Uint64N(max(1, min(size, 4096))), V6: v6},
-			Seen:     start - rnd.Int64N(policy.Window),
-			Reporter: uint32(rnd.IntN(20)),
-			Kind:     1 << rnd.IntN(6),
-		}
+	all := make([]policy.Impact, 0, n)
+	for _, i := range routestest.Impacts(table, n, policy.Window) {
+		all = append(all, policy.Impact{Unit: i.Unit, Seen: start - i.Ago, Reporter: i.Reporter, Kind: i.Kind})
 	}
 	return all
-}
-
-// realRoutes loads the real tables, or skips the test.
-func realRoutes(tb testing.TB) *routes.Table {
-	tb.Helper()
-	dir := dataDir(tb)
-	table, _, err := routes.Load(filepath.Join(dir, "routes/asn-v4.tsv.zst"), filepath.Join(dir, "routes/asn-v6.tsv.zst"))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return table
-}
-
-// dataDir returns the folder with the real tables, or skips the test.
-func dataDir(tb testing.TB) string {
-	tb.Helper()
-	dir := os.Getenv("UCEDGE_DATA")
-	if dir == "" {
-		root, err := os.Getwd()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		for {
-			if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
-				break
-			}
-			if filepath.Dir(root) == root {
-				tb.Fatal("no go.mod above the test")
-			}
-			root = filepath.Dir(root)
-		}
-		dir = filepath.Join(root, "..", "shared", "data")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "routes")); err != nil {
-		tb.Skipf("no real data: %v (set UCEDGE_DATA)", err)
-	}
-	return dir
 }

@@ -16,8 +16,6 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/osrg/gobgp/v4/pkg/packet/bgp"
 	"github.com/osrg/gobgp/v4/pkg/packet/mrt"
-
-	"ucedge/snapshot"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -272,74 +270,4 @@ func mmdbString(b *bytes.Buffer, s string) {
 		b.Write([]byte{2<<5 | 29, byte(len(s) - 29)})
 	}
 	b.WriteString(s)
-}
-
-// TestMRTAgainstLibrary compares the origins read here with those that the
-// library decodes.
-func TestMRTAgainstLibrary(t *testing.T) {
-	dump := sampleRIB(t)
-	table, _, err := Read(bytes.NewReader(dump), epoch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := map[netip.Prefix]map[snapshot.ASN]bool{}
-	for len(dump) > 0 {
-		h, err := mrt.ParseHeader(dump)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, err := mrt.ParseBody(dump[mrt.MRT_COMMON_HEADER_LEN:][:h.Len], h)
-		if err != nil {
-			t.Fatal(err)
-		}
-		dump = dump[mrt.MRT_COMMON_HEADER_LEN+int(h.Len):]
-		rib, ok := m.Body.(*mrt.Rib)
-		if !ok {
-			continue
-		}
-		p := netip.MustParsePrefix(rib.Prefix.String())
-		for _, e := range rib.Entries {
-			for _, a := range e.PathAttributes {
-				path, ok := a.(*bgp.PathAttributeAsPath)
-				if !ok {
-					continue
-				}
-				for i := len(path.Value) - 1; i >= 0; i-- {
-					seg := path.Value[i]
-					asns := seg.GetAS()
-					if kind := seg.GetType(); kind == bgp.BGP_ASPATH_ATTR_TYPE_SEQ {
-						asns = asns[len(asns)-1:]
-					} else if kind != bgp.BGP_ASPATH_ATTR_TYPE_SET {
-						continue
-					}
-					if want[p] == nil {
-						want[p] = map[snapshot.ASN]bool{}
-					}
-					for _, asn := range asns {
-						want[p][snapshot.ASN(asn)] = true
-					}
-					break
-				}
-			}
-		}
-	}
-	if len(want) != table.Len() {
-		t.Errorf("%d routes, the library has %d", table.Len(), len(want))
-	}
-	for p, origins := range want {
-		got := table.Covering(UnitOf(p.Addr()))
-		for _, r := range got {
-			if r.Prefix != p {
-				continue
-			}
-			if len(r.Origins) != len(origins) {
-				t.Errorf("%v: origins %v, the library has %v", p, r.Origins, origins)
-			}
-			for _, asn := range r.Origins {
-				if !origins[asn] {
-					t.Errorf("%v: origin %d, the library has %v", p, asn, origins)
-				}
-			}
-		}
-	}
 }

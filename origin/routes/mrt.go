@@ -9,10 +9,25 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/osrg/gobgp/v4/pkg/packet/bgp"
-	"github.com/osrg/gobgp/v4/pkg/packet/mrt"
-
 	"ucedge/snapshot"
+)
+
+// What is read of a dump (RFC 6396 4.1, 4.3, RFC 8050 4) and of the attributes
+// in it (RFC 4271 4.3).
+const (
+	mrtHeaderSize  = 12 // time, type, subtype, length of the body
+	mrtTableDumpV2 = 13
+
+	ribIPv4Unicast        = 2
+	ribIPv6Unicast        = 4
+	ribIPv4UnicastAddPath = 8
+	ribIPv6UnicastAddPath = 10
+	ribGenericAddPath     = 12 // the highest subtype of a table dump
+
+	attributeExtended = 0x10 // flag: the length is two bytes
+	attributeASPath   = 2
+	segmentSet        = 1
+	segmentSequence   = 2
 )
 
 // mrtBodyMax is the longest record that is read, in bytes. A RIB record holds
@@ -21,15 +36,15 @@ const mrtBodyMax = 16 << 20
 
 // isMRT reports whether the first record is a TABLE_DUMP_V2 one (RFC 6396 4.3).
 func isMRT(head []byte) bool {
-	return len(head) >= mrt.MRT_COMMON_HEADER_LEN &&
-		binary.BigEndian.Uint16(head[4:]) == uint16(mrt.TABLE_DUMPv2) &&
-		binary.BigEndian.Uint16(head[6:]) <= uint16(mrt.RIB_GENERIC_ADDPATH)
+	return len(head) >= mrtHeaderSize &&
+		binary.BigEndian.Uint16(head[4:]) == mrtTableDumpV2 &&
+		binary.BigEndian.Uint16(head[6:]) <= ribGenericAddPath
 }
 
 // readMRT reads the unicast RIB records of a dump.
 func (b *Builder) readMRT(br *bufio.Reader, s *Stats) error {
 	var body []byte
-	head := make([]byte, mrt.MRT_COMMON_HEADER_LEN)
+	head := make([]byte, mrtHeaderSize)
 	for record := 1; ; record++ {
 		if _, err := io.ReadFull(br, head); err == io.EOF {
 			return nil
@@ -37,18 +52,15 @@ func (b *Builder) readMRT(br *bufio.Reader, s *Stats) error {
 			return fmt.Errorf("%w: record %d is cut off", ErrBad, record)
 		}
 		s.Lines = record
-		h, err := mrt.ParseHeader(head)
-		if err != nil {
-			return fmt.Errorf("%w: record %d: %v", ErrBad, record, err)
+		length := binary.BigEndian.Uint32(head[8:])
+		if length > mrtBodyMax {
+			return fmt.Errorf("%w: record %d has %d bytes", ErrBad, record, length)
 		}
-		if h.Len > mrtBodyMax {
-			return fmt.Errorf("%w: record %d has %d bytes", ErrBad, record, h.Len)
-		}
-		body = slices.Grow(body[:0], int(h.Len))[:h.Len]
+		body = slices.Grow(body[:0], int(length))[:length]
 		if _, err := io.ReadFull(br, body); err != nil {
 			return fmt.Errorf("%w: record %d is cut off", ErrBad, record)
 		}
-		if err := b.takeRecord(h, body, s); errors.Is(err, errFull) {
+		if err := b.takeRecord(head, body, s); errors.Is(err, errFull) {
 			return err
 		} else if err != nil {
 			s.bad(record, err)
@@ -57,21 +69,21 @@ func (b *Builder) readMRT(br *bufio.Reader, s *Stats) error {
 }
 
 // takeRecord adds the route of one record; other kinds of record are skipped.
-func (b *Builder) takeRecord(h *mrt.MRTHeader, body []byte, s *Stats) error {
-	v6, addPath := false, false
-	switch mrt.MRTSubTypeTableDumpv2(h.SubType) {
-	case mrt.RIB_IPV4_UNICAST:
-	case mrt.RIB_IPV4_UNICAST_ADDPATH:
-		addPath = true
-	case mrt.RIB_IPV6_UNICAST:
-		v6 = true
-	case mrt.RIB_IPV6_UNICAST_ADDPATH:
-		v6, addPath = true, true
-	default:
+func (b *Builder) takeRecord(head, body []byte, s *Stats) error {
+	if binary.BigEndian.Uint16(head[4:]) != mrtTableDumpV2 {
 		s.Skipped++
 		return nil
 	}
-	if h.Type != mrt.TABLE_DUMPv2 {
+	v6, addPath := false, false
+	switch binary.BigEndian.Uint16(head[6:]) {
+	case ribIPv4Unicast:
+	case ribIPv4UnicastAddPath:
+		addPath = true
+	case ribIPv6Unicast:
+		v6 = true
+	case ribIPv6UnicastAddPath:
+		v6, addPath = true, true
+	default:
 		s.Skipped++
 		return nil
 	}
@@ -165,7 +177,7 @@ func pathOrigins(origins []snapshot.ASN, attrs []byte) ([]snapshot.ASN, error) {
 	for len(c.b) > 0 {
 		flags, kind := c.uint8(), c.uint8()
 		size := 0
-		if bgp.BGPAttrFlag(flags)&bgp.BGP_ATTR_FLAG_EXTENDED_LENGTH != 0 {
+		if flags&attributeExtended != 0 {
 			size = c.uint16()
 		} else {
 			size = c.uint8()
@@ -174,7 +186,7 @@ func pathOrigins(origins []snapshot.ASN, attrs []byte) ([]snapshot.ASN, error) {
 		if c.short {
 			return nil, errShort
 		}
-		if bgp.BGPAttrType(kind) == bgp.BGP_ATTR_TYPE_AS_PATH {
+		if kind == attributeASPath {
 			return lastSegment(origins, value)
 		}
 	}
@@ -195,9 +207,9 @@ func lastSegment(origins []snapshot.ASN, path []byte) ([]snapshot.ASN, error) {
 		}
 		switch {
 		case n == 0:
-		case kind == bgp.BGP_ASPATH_ATTR_TYPE_SEQ:
+		case kind == segmentSequence:
 			last = asns[4*n-4:]
-		case kind == bgp.BGP_ASPATH_ATTR_TYPE_SET:
+		case kind == segmentSet:
 			last = asns
 		}
 	}

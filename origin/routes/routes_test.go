@@ -13,39 +13,13 @@ import (
 	"testing"
 	"time"
 
+	"ucedge/internal/trial"
 	"ucedge/snapshot"
 )
 
-// dataDir returns the folder with the real tables, or skips the test.
-func dataDir(tb testing.TB) string {
-	tb.Helper()
-	dir := os.Getenv("UCEDGE_DATA")
-	if dir == "" {
-		root, err := os.Getwd()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		for {
-			if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
-				break
-			}
-			if filepath.Dir(root) == root {
-				tb.Fatal("no go.mod above the test")
-			}
-			root = filepath.Dir(root)
-		}
-		dir = filepath.Join(root, "..", "shared", "data")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "routes")); err != nil {
-		tb.Skipf("no real data: %v (set UCEDGE_DATA)", err)
-	}
-	return dir
-}
-
 // TestRealTable loads the real tables and looks at a few things known of them.
 func TestRealTable(t *testing.T) {
-	dir := dataDir(t)
-	table, stats, err := Load(filepath.Join(dir, "routes/asn-v4.tsv.zst"), filepath.Join(dir, "routes/asn-v6.tsv.zst"))
+	table, stats, err := Load(trial.File(t, "routes/asn-v4.tsv.zst"), trial.File(t, "routes/asn-v6.tsv.zst"))
 	if err != nil {
 		t.Fatal(err)
 	}

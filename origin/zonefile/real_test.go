@@ -2,54 +2,17 @@ package zonefile
 
 import (
 	"bytes"
-	"errors"
-	"io/fs"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"reflect"
 	"testing"
 
+	"ucedge/internal/trial"
 	"ucedge/snapshot"
 )
 
 // realFile returns the text of a file of the public lists, or skips the test.
 func realFile(tb testing.TB, name string) []byte {
 	tb.Helper()
-	dir := os.Getenv("UCEDGE_DATA")
-	if dir == "" {
-		dir = filepath.Join(moduleRoot(tb), "..", "shared", "data")
-	}
-	path := filepath.Join(dir, "uceprotect-2026-07", name+".xz")
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		tb.Skipf("skipped: the public zone file %q is not here; set UCEDGE_DATA", name)
-	}
-	out, err := exec.Command("xz", "-dc", path).Output()
-	if errors.Is(err, exec.ErrNotFound) {
-		tb.Skip("skipped: no xz to open the public zone files with")
-	}
-	if err != nil {
-		tb.Fatalf("xz -dc %s: %v", path, err)
-	}
-	return out
-}
-
-// moduleRoot walks up to the folder with go.mod.
-func moduleRoot(tb testing.TB) string {
-	tb.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir
-		}
-		if dir == filepath.Dir(dir) {
-			tb.Fatal("no go.mod above the test")
-		}
-		dir = filepath.Dir(dir)
-	}
+	return trial.Unxz(tb, "uceprotect-2026-07/"+name+".xz")
 }
 
 var realZones = []struct {

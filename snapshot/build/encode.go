@@ -70,18 +70,21 @@ type tables struct {
 	texts    []string
 	textOf   map[string]uint32 // 1 + the index; 0 for none
 	rows     []row
-	rowOf    map[row]int
+	rowOf    map[row]uint32 // 1 + the index
 }
 
-// A row is facts with references to the tables.
+// A row is facts with references to the tables, in the order of the columns of
+// the section.
 type row struct {
-	count, threshold, system, text uint32
-	first, last, end               snapshot.Hour
-	kinds                          snapshot.Kinds
+	count, threshold, system, first, last, end, kinds, text uint32
+}
+
+func (r *row) columns() [8]uint32 {
+	return [...]uint32{r.count, r.threshold, r.system, r.first, r.last, r.end, r.kinds, r.text}
 }
 
 func newTables(parts []part) *tables {
-	t := &tables{systemOf: map[system]uint32{}, textOf: map[string]uint32{}, rowOf: map[row]int{}}
+	t := &tables{systemOf: map[system]uint32{}, textOf: map[string]uint32{}, rowOf: map[row]uint32{}}
 	for i := range parts {
 		var before system
 		for j := range parts[i].nets {
@@ -107,40 +110,31 @@ func newTables(parts []part) *tables {
 	return t
 }
 
-// ref returns the reference to the facts of the next net: 0 for an exclusion, 1
-// for facts that are new, else 2 for the newest row, 3 for the one before.
-func (t *tables) ref(l *snapshot.Listing) uint64 {
+// ref returns the reference to the facts of the next net: 0 for an exclusion,
+// else 1 + the index of the row.
+func (t *tables) ref(l *snapshot.Listing) uint32 {
 	if l.Excluded {
 		return 0
 	}
 	r := row{
 		count: l.Count, threshold: l.Threshold, system: t.systemOf[systemOf(*l)], text: t.textOf[l.Text],
-		first: l.First, last: l.Last, end: l.End, kinds: l.Kinds,
+		first: uint32(l.First), last: uint32(l.Last), end: uint32(l.End), kinds: uint32(l.Kinds),
 	}
-	if i, ok := t.rowOf[r]; ok {
-		return uint64(len(t.rows) - i + 1)
+	i, ok := t.rowOf[r]
+	if !ok {
+		t.rows = append(t.rows, r)
+		i = uint32(len(t.rows))
+		t.rowOf[r] = i
 	}
-	t.rowOf[r] = len(t.rows)
-	t.rows = append(t.rows, r)
-	return 1
+	return i
 }
 
 func (t *tables) sections() (out []section) {
-	var b []byte
-	asn := snapshot.ASN(0)
-	for _, x := range t.systems {
-		b = appendString(binary.AppendUvarint(b, uint64(x.asn-asn)), x.name)
-		asn = x.asn
+	if len(t.systems) > 0 {
+		out = append(out, section{kind: snapshot.KindSystems, count: len(t.systems), body: t.encodeSystems()})
 	}
-	if len(b) > 0 {
-		out = append(out, section{kind: snapshot.KindSystems, count: len(t.systems), body: b})
-	}
-	b = nil
-	for _, text := range t.texts {
-		b = appendString(b, text)
-	}
-	if len(b) > 0 {
-		out = append(out, section{kind: snapshot.KindTexts, count: len(t.texts), body: b})
+	if len(t.texts) > 0 {
+		out = append(out, section{kind: snapshot.KindTexts, count: len(t.texts), body: appendWords(nil, t.texts)})
 	}
 	if len(t.rows) > 0 {
 		out = append(out, section{kind: snapshot.KindRows, count: len(t.rows), body: t.encodeRows()})
@@ -148,22 +142,41 @@ func (t *tables) sections() (out []section) {
 	return out
 }
 
-func (t *tables) encodeRows() []byte {
-	columns := []func(r *row) uint64{
-		func(r *row) uint64 { return uint64(r.count) },
-		func(r *row) uint64 { return uint64(r.threshold) },
-		func(r *row) uint64 { return uint64(r.system) },
-		func(r *row) uint64 { return uint64(r.first) },
-		func(r *row) uint64 { return uint64(r.last) },
-		func(r *row) uint64 { return uint64(r.end) },
-		func(r *row) uint64 { return uint64(r.kinds) },
-		func(r *row) uint64 { return uint64(r.text) },
+func (t *tables) encodeSystems() (b []byte) {
+	names := make([]string, len(t.systems))
+	for i, x := range t.systems {
+		b = le.AppendUint32(b, uint32(x.asn))
+		names[i] = x.name
 	}
-	var b []byte
-	for _, column := range columns {
-		for i := range t.rows {
-			b = binary.AppendUvarint(b, column(&t.rows[i]))
-		}
+	return appendWords(b, names)
+}
+
+// appendWords appends strings: the width of the places where they end, these
+// places, their bytes.
+func appendWords(b []byte, words []string) []byte {
+	ends := make([]uint32, len(words))
+	end := uint32(0)
+	for i, w := range words {
+		end += uint32(len(w))
+		ends[i] = end
+	}
+	b = appendNumbers(append(b, byte(numberWidth(ends))), ends)
+	for _, w := range words {
+		b = append(b, w...)
 	}
 	return b
+}
+
+// encodeRows returns the widths of the columns, and the columns.
+func (t *tables) encodeRows() []byte {
+	var widths, body []byte
+	column := make([]uint32, len(t.rows))
+	for k := range (&row{}).columns() {
+		for i := range t.rows {
+			column[i] = t.rows[i].columns()[k]
+		}
+		widths = append(widths, byte(numberWidth(column)))
+		body = appendNumbers(body, column)
+	}
+	return append(widths, body...)
 }

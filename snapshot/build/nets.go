@@ -2,84 +2,85 @@ package build
 
 import (
 	"encoding/binary"
-	"math/bits"
 	"net/netip"
+
+	"ucedge/snapshot"
 )
 
-// encodeNets writes the four columns of a section of nets: lengths, ends of
-// prefixes before each one, gaps, references to facts.
+// encodeNets writes a section of nets: its head, prefix lengths, starts,
+// distances to parents, rows.
 func (p *part) encodeNets(t *tables) []byte {
+	deepest := 0
 	lengths := make([]byte, 0, len(p.nets))
-	var ups, gaps, refs []byte
-	var around []netip.Prefix // the last prefix, and those that hold it
+	parents, rows := make([]uint32, len(p.nets)), make([]uint32, len(p.nets))
+	var around []int // the last prefix, and those that hold it
 	for i := range p.nets {
 		prefix := p.nets[i].Prefix
-		var low number
-		up := 0
-		for ; len(around) > 0 && !around[len(around)-1].Overlaps(prefix); up++ {
-			low = after(around[len(around)-1])
+		for len(around) > 0 && !p.nets[around[len(around)-1]].Prefix.Overlaps(prefix) {
 			around = around[:len(around)-1]
 		}
-		if up == 0 && len(around) > 0 {
-			low = numberOf(around[len(around)-1].Addr())
+		if n := len(around); n > 0 {
+			parents[i] = uint32(i - around[n-1])
 		}
-		around = append(around, prefix)
+		around = append(around, i)
+		deepest = max(deepest, prefix.Bits())
 		lengths = append(lengths, byte(prefix.Bits()))
-		ups = binary.AppendUvarint(ups, uint64(up))
-		gaps = gap(low, prefix).append(gaps)
-		refs = binary.AppendUvarint(refs, t.ref(&p.nets[i]))
+		rows[i] = t.ref(&p.nets[i])
 	}
-	return append(append(append(lengths, ups...), gaps...), refs...)
+	b := []byte{byte(deepest), byte(numberWidth(parents)), byte(numberWidth(rows)), 0}
+	b = append(b, lengths...)
+	b = p.appendStarts(b, snapshot.StartParts(p.family, deepest))
+	b = appendNumbers(b, parents)
+	return appendNumbers(b, rows)
 }
 
-// A number is one of 128 bits: an address, or how many lie apart.
-type number struct{ hi, lo uint64 }
+// appendStarts appends the first addresses in columns of 16 bits, the highest
+// ones first.
+func (p *part) appendStarts(b []byte, parts int) []byte {
+	for k := range parts {
+		for i := range p.nets {
+			b = le.AppendUint16(b, addressPart(p.nets[i].Prefix.Addr(), k))
+		}
+	}
+	return b
+}
 
-func numberOf(a netip.Addr) number {
+// addressPart returns 16 bits of an address, counted from the highest ones.
+func addressPart(a netip.Addr, k int) uint16 {
 	if a.Is4() {
-		return number{0, Key(a)}
+		b := a.As4()
+		return binary.BigEndian.Uint16(b[2*k:])
 	}
 	b := a.As16()
-	return number{Key(a), binary.BigEndian.Uint64(b[8:])}
+	return binary.BigEndian.Uint16(b[2*k:])
 }
 
-// after returns the first address after p. As another prefix follows, there is
-// one.
-func after(p netip.Prefix) number {
-	unit := number{0, 1}.left(hostBits(p))
-	first := numberOf(p.Addr())
-	lo, carry := bits.Add64(first.lo, unit.lo, 0)
-	return number{first.hi + unit.hi + carry, lo}
-}
-
-func hostBits(p netip.Prefix) uint { return uint(p.Addr().BitLen() - p.Bits()) }
-
-// gap returns how many prefixes of the length of p lie between low, rounded up
-// to one, and p, which does not start below it.
-func gap(low number, p netip.Prefix) number {
-	host := hostBits(p)
-	first, from := numberOf(p.Addr()).right(host), low.right(host)
-	if from.left(host) != low {
-		lo, carry := bits.Add64(from.lo, 1, 0)
-		from = number{from.hi + carry, lo}
+// numberWidth returns the bytes that each number of a column takes.
+func numberWidth(column []uint32) int {
+	most := uint32(0)
+	for _, v := range column {
+		most = max(most, v)
 	}
-	lo, borrow := bits.Sub64(first.lo, from.lo, 0)
-	return number{first.hi - from.hi - borrow, lo}
+	return snapshot.NumberWidth(most)
 }
 
-func (n number) left(by uint) number {
-	return number{n.hi<<by | n.lo>>(64-by) | n.lo<<(by-64), n.lo << by}
-}
-
-func (n number) right(by uint) number {
-	return number{n.hi >> by, n.lo>>by | n.hi<<(64-by) | n.hi>>(by-64)}
-}
-
-// append appends n as a varint.
-func (n number) append(b []byte) []byte {
-	for n.hi != 0 {
-		b = append(b, byte(n.lo)|0x80)
-		n = n.right(7)
+// appendNumbers appends a column in numbers of its width.
+func appendNumbers(b []byte, column []uint32) []byte {
+	width := numberWidth(column)
+	for _, v := range column {
+		b = appendNumber(b, v, width)
 	}
-	return binary.AppendUvarint(b, n.lo)
+	return b
+}
+
+func appendNumber(b []byte, v uint32, width int) []byte {
+	switch width {
+	case 1:
+		return append(b, byte(v))
+	case 2:
+		return le.AppendUint16(b, uint16(v))
+	case 4:
+		return le.AppendUint32(b, v)
+	}
+	return b
 }

@@ -38,7 +38,7 @@ func (p *points) encodeColumn(column int) (int, []byte) {
 	if len(values) == 0 || len(values) == 1 && values[0] == 0 {
 		return 0, nil
 	}
-	width := snapshot.IndexWidth(len(values))
+	width := snapshot.NumberWidth(uint32(len(values) - 1))
 	body := make([]byte, 0, 8*len(values)+width*p.n)
 	sorted := slices.Sorted(slices.Values(values))
 	rank := make([]uint32, len(values)) // of a value by its number
@@ -48,14 +48,7 @@ func (p *points) encodeColumn(column int) (int, []byte) {
 	}
 	for _, c := range p.chunks {
 		for _, n := range c.index[column] {
-			switch r := rank[n]; width {
-			case 1:
-				body = append(body, byte(r))
-			case 2:
-				body = le.AppendUint16(body, uint16(r))
-			case 4:
-				body = le.AppendUint32(body, r)
-			}
+			body = appendNumber(body, rank[n], width)
 		}
 	}
 	return len(values), body

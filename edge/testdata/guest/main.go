@@ -10,6 +10,7 @@
 //	exit       ends the program
 //	outside    gives bytes that are not in its memory
 //	nothing    gives no answer
+//	loop       never returns
 //
 // An exchange with one of these as its path does likewise; "malformed" gives
 // a frame whose lengths do not add up, "early" one with status 103, "filter"
@@ -119,6 +120,9 @@ func end(how string) {
 		panic("as asked")
 	case "exit":
 		os.Exit(3)
+	case "loop":
+		for {
+		}
 	}
 }
 
