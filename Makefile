@@ -74,7 +74,7 @@ unit: $(GUEST) $(BUNDLE)
 
 #: make race       what runs at once, under the race detector
 race: $(GUEST)
-	$(GO) test -race -short ./edge ./origin ./origin/api ./origin/ledger ./origin/publish ./origin/routes ./origin/state
+	$(GO) test -race -short ./edge ./edge/h2 ./origin ./origin/api ./origin/ledger ./origin/publish ./origin/routes ./origin/state
 
 #: make fuzz       every fuzz target for FUZZTIME each (default 30s)
 fuzz:
@@ -83,7 +83,7 @@ fuzz:
 # The decoders that read what others send.
 fuzz-short:
 	FUZZTIME=$(FUZZTIME) bench/fuzz.sh core:FuzzQuery core:FuzzExchange snapshot:FuzzOpenLookup snapshot:FuzzPoints \
-		snapshot/manifest:FuzzParse origin/zonefile:FuzzLine
+		snapshot/manifest:FuzzParse origin/zonefile:FuzzLine edge/h2:FuzzDecode edge/h2:FuzzConn
 
 #: make vuln       known vulnerabilities in what we depend on; asks the vulnerability database
 vuln:
