@@ -11,7 +11,10 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 GOTESTSUM   := gotest.tools/gotestsum@v1.13.0
 GUEST       := wasm/dist/guest.wasm
 BINARY      := bin/ucedge
-BUILD       := CGO_ENABLED=0 $(GO) build -trimpath -gcflags=all=-dwarf=false
+# What ships is static and has no DWARF, which would take a ninth of a first
+# build; stack traces, profiles and symbols need none. A compiler that may fill
+# 400 MiB before it collects garbage is faster by a sixteenth.
+BUILD       := GOGC=off GOMEMLIMIT=400MiB CGO_ENABLED=0 $(GO) build -trimpath -gcflags=all=-dwarf=false
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 GUEST_SRC   := $(shell find core snapshot wasm -name '*.go' -not -name '*_test.go' 2>/dev/null) wasm/guest/default.pgo go.mod
 FUZZTIME    ?= 30s
@@ -45,13 +48,13 @@ modules:
 	@$(GO) list -deps ./cmd/ucedge >/dev/null
 
 standard:
-	@$(BUILD) net/http
+	@$(BUILD) crypto/x509
 
 #: make guest      the WebAssembly guest: wasm/dist/guest.wasm
 guest: $(GUEST)
 
 $(GUEST): $(GUEST_SRC)
-	GOOS=wasip1 GOARCH=wasm $(GO) build -buildmode=c-shared -trimpath -ldflags='-s -w' -o $@ ./wasm/guest
+	GOOS=wasip1 GOARCH=wasm $(BUILD) -buildmode=c-shared -ldflags='-s -w' -o $@ ./wasm/guest
 
 #: make profile    measure again what the guest's compiler should inline (needs UCEDGE_DATA)
 .PHONY: profile
