@@ -25,7 +25,7 @@ BUNDLE      := dist/worker/index.js
 BUNDLE_SRC  := $(shell find $(WORKER)/src -name '*.ts') edge/web/index.html wrangler.toml
 WRANGLER    := WRANGLER_SEND_METRICS=false CLOUDFLARE_CF_FETCH_ENABLED=false CI=true node $(WORKER)/node_modules/wrangler/bin/wrangler.js
 
-.PHONY: all help run build modules standard guest test check unit race fuzz fuzz-short vuln compare bench e2e clean \
+.PHONY: all help run build parts modules standard guest test check unit race fuzz fuzz-short vuln compare bench e2e clean \
 	worker worker-bundle worker-dev worker-dry-run bench-worker
 
 all: build
@@ -39,11 +39,12 @@ run: build
 
 #: make build      guest and binary: bin/ucedge
 build:
-	@$(MAKE) --no-print-directory -j3 $(GUEST) modules standard
+	@$(MAKE) --no-print-directory -j3 parts
 	$(BUILD) -ldflags '-w -X main.version=$(VERSION)' -o $(BINARY) ./cmd/ucedge
 
-# The first build takes as long as compiling does: modules arrive while the
-# guest and the standard library, which need none of them, are compiled.
+# At first modules have to arrive: meanwhile compile what needs none of them.
+parts: $(GUEST) modules standard
+
 modules:
 	@$(GO) list -deps ./cmd/ucedge >/dev/null
 
