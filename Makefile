@@ -61,7 +61,9 @@ $(GUEST): $(GUEST_SRC)
 .PHONY: profile
 profile:
 	$(GO) test -c -trimpath -o bin/edge.test ./edge
-	cd edge && ../bin/edge.test -test.run xxx -test.bench '(Answer|Exchange)/native' -test.cpuprofile ../wasm/guest/default.pgo
+	cd edge && ../bin/edge.test -test.run xxx -test.bench '(Answer|Exchange)/native' -test.cpuprofile ../bin/edge.prof
+	$(GO) run ./bench/suite -only lookup -out '' -profile bin/probe.prof
+	$(GO) tool pprof -proto bin/edge.prof bin/probe.prof > wasm/guest/default.pgo
 
 #: make test       everything CI runs; the last lines count the tests
 test: check worker fuzz-short race unit
