@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"bytes"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -11,7 +12,7 @@ import (
 )
 
 // keyPrefix begins a path that carries its key: /k/KEY/dns-query.
-const keyPrefix = "/k/"
+var keyPrefix = []byte("/k/")
 
 // A Gatekeeper decides about a client before the core is asked. The zero
 // Gatekeeper lets everybody in.
@@ -25,22 +26,31 @@ type Gatekeeper struct {
 // SetKeys makes k the keys that are asked for from now on. Nil asks for none.
 func (g *Gatekeeper) SetKeys(k *Keys) { g.keys.Store(k) }
 
-// HTTP decides about r, and returns its target without the key.
-func (g *Gatekeeper) HTTP(r *http.Request, now time.Time) (core.Gate, string) {
-	target, text := splitKey(requestTarget(r))
+// A Caller is what a Gatekeeper sees of an HTTP request. Fields of several lines
+// are joined by commas (RFC 9110 5.3).
+type Caller struct {
+	Target        []byte // path and query, perhaps with a key
+	Authorization []byte
+	Forwarded     []byte     // X-Forwarded-For
+	Peer          netip.Addr // who the connection is from
+}
+
+// HTTP decides about c, and returns its target without the key.
+func (g *Gatekeeper) HTTP(c *Caller, now time.Time) (core.Gate, []byte) {
+	target, text := splitKey(c.Target)
 	keys := g.keys.Load()
 	if keys == nil {
-		return g.rate(nil, g.Client(r), now), target
+		return g.rate(nil, g.address(c), now), target
 	}
-	if text == "" {
-		text = bearer(r.Header.Get("Authorization"))
+	if len(text) == 0 {
+		text = bearer(c.Authorization)
 	}
 	key := keys.Find(text)
-	if !g.Limits.Allow(key, g.Client(r), now) {
+	if !g.Limits.Allow(key, g.address(c), now) {
 		return core.OverRate, target
 	}
 	switch {
-	case text == "":
+	case len(text) == 0:
 		return core.NoKey, target
 	case key == nil:
 		return core.BadKey, target
@@ -60,59 +70,47 @@ func (g *Gatekeeper) rate(key *Key, address netip.Addr, now time.Time) core.Gate
 	return core.OverRate
 }
 
-// requestTarget returns path and query as in the request line. The absolute
-// form (RFC 9112 3.2.2) loses its scheme and host.
-func requestTarget(r *http.Request) string {
-	if t := r.RequestURI; t != "" && (t[0] == '/' || t == "*") {
-		return t
-	}
-	return r.URL.RequestURI()
-}
-
 // splitKey takes the key off a target that begins with one.
-func splitKey(target string) (rest, key string) {
-	after, found := strings.CutPrefix(target, keyPrefix)
+func splitKey(target []byte) (rest, key []byte) {
+	after, found := bytes.CutPrefix(target, keyPrefix)
 	if !found {
-		return target, ""
+		return target, nil
 	}
-	end := strings.IndexAny(after, "/?")
+	end := bytes.IndexAny(after, "/?")
 	if end < 0 {
-		return "/", after
+		return []byte("/"), after
 	}
 	if after[end] == '?' {
-		return "/" + after[end:], after[:end]
+		return append([]byte("/"), after[end:]...), after[:end]
 	}
 	return after[end:], after[:end]
 }
 
-// bearer returns the token of an Authorization field (RFC 6750 2.1), or "".
-func bearer(authorization string) string {
+// bearer returns the token of an Authorization field (RFC 6750 2.1), or nil.
+func bearer(authorization []byte) []byte {
 	const scheme = "bearer "
-	if len(authorization) < len(scheme) || !strings.EqualFold(authorization[:len(scheme)], scheme) {
-		return ""
+	if len(authorization) < len(scheme) || !strings.EqualFold(string(authorization[:len(scheme)]), scheme) {
+		return nil
 	}
-	return strings.TrimSpace(authorization[len(scheme):])
+	return bytes.TrimSpace(authorization[len(scheme):])
 }
 
 // Client returns the address that r came from: the peer's, or if that is a
 // trusted proxy, the last address in X-Forwarded-For that is not one. A field
 // that is not a list of addresses is not believed from where it goes wrong.
 func (g *Gatekeeper) Client(r *http.Request) netip.Addr {
-	peer, _ := netip.ParseAddrPort(r.RemoteAddr) // not an address: the zero Addr, one bucket for all
-	address := peer.Addr().Unmap()
-	if len(g.Trusted) == 0 || !contains(g.Trusted, address) {
-		return address
-	}
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0; i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+	return g.address(&Caller{Forwarded: []byte(field(r, "X-Forwarded-For")), Peer: peerOf(r)})
+}
+
+func (g *Gatekeeper) address(c *Caller) netip.Addr {
+	address := c.Peer.Unmap()
+	for hops := c.Forwarded; len(hops) > 0 && contains(g.Trusted, address); {
+		comma := bytes.LastIndexByte(hops, ',')
+		hop, err := netip.ParseAddr(string(bytes.TrimSpace(hops[comma+1:])))
 		if err != nil {
 			break
 		}
-		address = hop.Unmap()
-		if !contains(g.Trusted, address) {
-			break
-		}
+		address, hops = hop.Unmap(), hops[:max(comma, 0)]
 	}
 	return address
 }

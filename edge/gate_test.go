@@ -37,7 +37,7 @@ func TestParseKeys(t *testing.T) {
 	}
 	for key, want := range map[string]string{"one": "one.example 0", "two": "two.example 2.5", "three": "", "": "", one: ""} {
 		got := ""
-		if k := keys.Find(key); k != nil {
+		if k := keys.Find([]byte(key)); k != nil {
 			got = fmt.Sprint(k.Name, " ", float64(k.Rate))
 		}
 		if got != want {
@@ -173,11 +173,8 @@ func TestGatekeeper(t *testing.T) {
 	} {
 		g := new(Gatekeeper)
 		g.SetKeys(row.keys)
-		r := &http.Request{RequestURI: row.target, RemoteAddr: "192.0.2.1:1234", Header: http.Header{}}
-		if row.auth != "" {
-			r.Header.Set("Authorization", row.auth)
-		}
-		if gate, rest := g.HTTP(r, now); gate != row.gate || rest != row.rest {
+		c := &Caller{Target: []byte(row.target), Authorization: []byte(row.auth), Peer: netip.MustParseAddr("192.0.2.1")}
+		if gate, rest := g.HTTP(c, now); gate != row.gate || string(rest) != row.rest {
 			t.Errorf("%s: got %d %q, want %d %q", name, gate, rest, row.gate, row.rest)
 		}
 	}
@@ -197,8 +194,8 @@ func TestGatekeeperCounts(t *testing.T) {
 		{"/k/one/", core.Open}, {"/k/one/", core.Open}, {"/k/one/", core.OverRate},
 		{"/k/two/", core.Open}, {"/k/two/", core.OverRate},
 	} {
-		r := &http.Request{RequestURI: row.target, RemoteAddr: "192.0.2.1:1234"}
-		if gate, _ := g.HTTP(r, now); gate != row.gate {
+		c := &Caller{Target: []byte(row.target), Peer: netip.MustParseAddr("192.0.2.1")}
+		if gate, _ := g.HTTP(c, now); gate != row.gate {
 			t.Errorf("request %d, %s: got gate %d, want %d", i, row.target, gate, row.gate)
 		}
 	}
@@ -303,7 +300,7 @@ func TestKeyFileIsReadAgain(t *testing.T) {
 	} {
 		write(row.text)
 		watch.look()
-		if keys := gate.keys.Load(); row.good != "" && keys.Find(row.good) == nil || keys.Find(row.bad) != nil {
+		if keys := gate.keys.Load(); row.good != "" && keys.Find([]byte(row.good)) == nil || keys.Find([]byte(row.bad)) != nil {
 			t.Errorf("key file %q: want key %q and not %q", row.text, row.good, row.bad)
 		}
 	}

@@ -2,11 +2,9 @@ package edge
 
 import (
 	"bytes"
-	"errors"
-	"io"
+	"context"
 	"log/slog"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,12 +19,17 @@ const (
 	// messageMax is the largest DNS message (RFC 1035 4.2.2), and the largest
 	// body that the core reads.
 	messageMax = 65535
+	// bodyMax is how much of a body is read: one byte more than the core allows,
+	// so that it sees that there is too much.
+	bodyMax = messageMax + 1
 	// keepMax is the largest buffer that is kept for the next request.
 	keepMax = 1 << 17
 )
 
 // A Handler answers HTTP requests from an engine. It moves bytes, keeps time
-// and decides who may ask; what an answer is, is the core's business.
+// and decides who may ask; what an answer is, is the core's business. It serves
+// two transports, net/http (http.go) and the lean HTTP/2 (lean.go), and what it
+// says is the same over both.
 type Handler struct {
 	Engine  Engine
 	Gate    *Gatekeeper      // nil lets everybody in
@@ -40,10 +43,21 @@ type Handler struct {
 	requests atomic.Uint64
 }
 
-// An exchange is the memory of one request and its response.
+// An exchange is the memory of one request and its response. A transport puts
+// in what was asked and takes out what is to be sent.
 type exchange struct {
-	req  core.Request
-	resp core.Response
+	caller  Caller
+	req     core.Request // its target and gate are the gatekeeper's to say
+	accepts []byte       // Accept-Encoding
+	proto   string
+	start   time.Time // when the header arrived
+	trouble int       // the status that a request earns by not arriving whole, or 0
+
+	kind    string // of the path
+	resp    core.Response
+	content []byte // the body of the response: its own, or what its ref names
+	lasting bool   // content never changes
+
 	text []byte // the request's own strings, one after the other
 	body []byte
 }
@@ -54,53 +68,55 @@ var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 // elsewhere while requests are still answered.
 func (h *Handler) Drain() { h.draining.Store(true) }
 
-// ServeHTTP implements http.Handler.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	start := h.now()
-	gate, target := h.gate(r, start)
-	path, _, _ := strings.Cut(target, "?")
-	sent := h.route(w, r, gate, target, path)
-	h.done(r, path, sent, start)
-}
-
-// A sent is what became of one request.
-type sent struct {
-	status int
-	rcode  int // of the DNS message that was sent, or -1
-	bytes  int
-}
-
-func (h *Handler) route(w http.ResponseWriter, r *http.Request, gate core.Gate, target, path string) sent {
+// answer decides what is sent for x.
+func (h *Handler) answer(ctx context.Context, x *exchange) {
+	now := h.now()
+	x.req.Now, x.req.Gate, x.req.Target = now.Unix(), core.Open, x.caller.Target
+	if h.Gate != nil {
+		x.req.Gate, x.req.Target = h.Gate.HTTP(&x.caller, now)
+	}
+	path, _, _ := bytes.Cut(x.req.Target, question)
+	x.kind = pathKind(path)
 	switch {
-	case path == readyPath && h.draining.Load():
-		return fail(w, r, http.StatusServiceUnavailable, "stopping")
-	case path == metricsPath && h.Public && h.Metrics != nil:
-		h.Metrics.ServeHTTP(w, r)
-		return sent{status: http.StatusOK, rcode: -1}
+	case x.kind == readyPath && h.draining.Load():
+		x.fail(http.StatusServiceUnavailable, "stopping")
+	case x.kind == metricsPath && h.Public && h.Metrics != nil:
+		x.show(h.Metrics)
+	case x.trouble == http.StatusRequestHeaderFieldsTooLarge:
+		x.fail(x.trouble, "the header is too large")
+	case x.trouble != 0:
+		x.fail(x.trouble, "the body did not arrive")
+	default:
+		h.serve(ctx, x)
 	}
-	x := exchanges.Get().(*exchange)
-	defer x.release()
-	if err := x.read(r, target, gate, h.now()); err != nil {
-		return fail(w, r, readStatus(err), "the body did not arrive")
-	}
-	generation, err := h.serve(r, x)
-	if err != nil {
-		return fail(w, r, http.StatusServiceUnavailable, "no answer, try again")
-	}
-	return x.write(w, r, generation)
 }
 
-// serve has the engine answer x, and returns the generation that it answered
-// from, so that an answer and the filter that goes with it are of one.
-func (h *Handler) serve(r *http.Request, x *exchange) (*Generation, error) {
+var question = []byte("?")
+
+// serve has the engine answer x, and sees to it that an answer and the filter
+// that goes with it are of one generation.
+func (h *Handler) serve(ctx context.Context, x *exchange) {
 	for {
 		generation := h.Engine.Current()
-		if err := h.Engine.Serve(r.Context(), &x.req, &x.resp); err != nil {
-			return nil, err
+		if err := h.Engine.Serve(ctx, &x.req, &x.resp); err != nil {
+			x.fail(http.StatusServiceUnavailable, "no answer, try again")
+			return
 		}
 		if x.resp.Ref != core.Filter || generation == h.Engine.Current() {
-			return generation, nil
+			x.fill(generation)
+			return
 		}
+	}
+}
+
+// fill sets the content that the response's ref names.
+func (x *exchange) fill(generation *Generation) {
+	x.content, x.lasting = x.resp.Body, false
+	switch {
+	case x.resp.Ref == core.Page:
+		x.content, x.lasting = web.Page, true
+	case x.resp.Ref == core.Filter && generation != nil:
+		x.content, x.lasting = generation.Filter, true
 	}
 }
 
@@ -111,150 +127,57 @@ func (h *Handler) now() time.Time {
 	return h.Now()
 }
 
-func (h *Handler) gate(r *http.Request, now time.Time) (core.Gate, string) {
-	if h.Gate == nil {
-		return core.Open, requestTarget(r)
-	}
-	return h.Gate.HTTP(r, now)
-}
-
 // done counts one request and perhaps logs it. The log names the path by its
 // kind only: what stands in a target is whom a client asked about, and its key.
-func (h *Handler) done(r *http.Request, path string, s sent, start time.Time) {
-	took := h.now().Sub(start)
+func (h *Handler) done(ctx context.Context, x *exchange) {
+	took := h.now().Sub(x.start)
 	if h.Metrics != nil {
-		h.Metrics.request(pathKind(path), s, took)
+		h.Metrics.request(x.kind, x.resp.Status, x.rcode(), took)
 	}
 	if h.Log == nil || (h.requests.Add(1)-1)%max(h.Every, 1) != 0 {
 		return
 	}
-	h.Log.LogAttrs(r.Context(), slog.LevelInfo, "request",
-		slog.String("method", methodKind(r.Method)), slog.String("path", pathKind(path)), slog.Int("status", s.status),
-		slog.Int("bytes", s.bytes), slog.Duration("took", took), slog.String("proto", r.Proto))
+	h.Log.LogAttrs(ctx, slog.LevelInfo, "request",
+		slog.String("method", methodKind(x.req.Method)), slog.String("path", x.kind), slog.Int("status", x.resp.Status),
+		slog.Int("bytes", len(x.sent())), slog.Duration("took", took), slog.String("proto", x.proto))
 }
 
-// fail sends an error of the host's own, in the form of the core's.
-func fail(w http.ResponseWriter, r *http.Request, status int, message string) sent {
-	text := `{"error":"` + message + "\"}\n"
-	header := w.Header()
-	header["Content-Type"] = []string{"application/json"}
-	header["Access-Control-Allow-Origin"] = []string{"*"}
-	header["X-Content-Type-Options"] = []string{"nosniff"}
-	header["Cache-Control"] = []string{"no-store"}
-	header["Content-Length"] = []string{strconv.Itoa(len(text))}
+// Fields of the host's own responses.
+var (
+	nameType     = []byte("content-type")
+	mediaJSON    = []byte("application/json")
+	failedFields = []core.Field{
+		{Name: nameType, Value: mediaJSON},
+		{Name: []byte("access-control-allow-origin"), Value: []byte("*")},
+		{Name: []byte("x-content-type-options"), Value: []byte("nosniff")},
+		{Name: []byte("cache-control"), Value: []byte("no-store")},
+	}
+	retryField = core.Field{Name: []byte("retry-after"), Value: []byte("1")}
+)
+
+// fail makes the response an error of the host's own, in the form of the
+// core's.
+func (x *exchange) fail(status int, message string) {
+	x.resp.Status, x.resp.Ref = status, core.Body
+	x.resp.Fields = append(x.resp.Fields[:0], failedFields...)
 	if status == http.StatusServiceUnavailable {
-		header["Retry-After"] = []string{"1"}
+		x.resp.Fields = append(x.resp.Fields, retryField)
 	}
-	w.WriteHeader(status)
-	if r.Method != http.MethodHead {
-		io.WriteString(w, text) // a client that is gone needs no answer
-	}
-	return sent{status: status, rcode: -1, bytes: len(text)}
+	x.resp.Body = append(append(append(x.resp.Body[:0], `{"error":"`...), message...), "\"}\n"...)
+	x.fill(nil)
 }
 
-// readStatus returns the status for a body that could not be read.
-func readStatus(err error) int {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return http.StatusRequestTimeout
-	}
-	return http.StatusBadRequest
+// sized reports whether the response says how long its content is.
+func (x *exchange) sized() bool {
+	return x.resp.Status != http.StatusNoContent && x.resp.Status != http.StatusNotModified
 }
 
-// read takes r apart into x.req.
-func (x *exchange) read(r *http.Request, target string, gate core.Gate, now time.Time) error {
-	x.text = x.text[:0]
-	x.req = core.Request{Now: now.Unix(), Gate: gate}
-	values := [...]string{r.Method, target, field(r, "Accept"), field(r, "Content-Type"), field(r, "If-None-Match")}
-	for _, v := range values {
-		x.text = append(x.text, v...)
-	}
-	text := x.text
-	for i, part := range [...]*[]byte{&x.req.Method, &x.req.Target, &x.req.Accept, &x.req.ContentType, &x.req.IfNoneMatch} {
-		n := len(values[i])
-		*part, text = text[:n:n], text[n:]
-	}
-	return x.readBody(r, messageMax+1)
-}
-
-// field returns the values of a header field, joined as RFC 9110 5.3 has it.
-func field(r *http.Request, name string) string {
-	values := r.Header[name]
-	if len(values) == 1 {
-		return values[0]
-	}
-	return strings.Join(values, ", ")
-}
-
-// readBody reads at most limit bytes: one more than the core allows, so that
-// the core sees that there is too much.
-func (x *exchange) readBody(r *http.Request, limit int) error {
-	x.body = x.body[:0]
-	if r.Body == nil || r.Body == http.NoBody {
+// sent returns the body that goes to the client: none after a HEAD.
+func (x *exchange) sent() []byte {
+	if string(x.req.Method) == http.MethodHead {
 		return nil
 	}
-	if n := int(min(r.ContentLength, int64(limit))); n > cap(x.body) {
-		x.body = make([]byte, 0, n)
-	}
-	err := x.fill(r.Body, limit)
-	x.req.Body = x.body
-	return err
-}
-
-func (x *exchange) fill(from io.Reader, limit int) error {
-	for len(x.body) < limit {
-		if len(x.body) == cap(x.body) {
-			x.body = append(x.body, 0)[:len(x.body)]
-		}
-		n, err := from.Read(x.body[len(x.body):min(cap(x.body), limit)])
-		x.body = x.body[:len(x.body)+n]
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// write sends x.resp.
-func (x *exchange) write(w http.ResponseWriter, r *http.Request, generation *Generation) sent {
-	header := w.Header()
-	header["Content-Type"] = nil // nothing is guessed; the core names the type of all it sends
-	for _, f := range x.resp.Fields {
-		name := canonical(f.Name)
-		header[name] = append(header[name], string(f.Value))
-	}
-	body := x.content(generation)
-	if x.resp.Status != http.StatusNoContent && x.resp.Status != http.StatusNotModified {
-		header["Content-Length"] = []string{strconv.Itoa(len(body))}
-	}
-	w.WriteHeader(x.resp.Status)
-	if r.Method == http.MethodHead {
-		return sent{x.resp.Status, x.rcode(), 0}
-	}
-	patience(w, len(body))
-	w.Write(body) // a client that is gone needs no answer
-	return sent{x.resp.Status, x.rcode(), len(body)}
-}
-
-// content returns the bytes that the response's ref names.
-func (x *exchange) content(generation *Generation) []byte {
-	switch {
-	case x.resp.Ref == core.Page:
-		return web.Page
-	case x.resp.Ref == core.Filter && generation != nil:
-		return generation.Filter
-	}
-	return x.resp.Body
-}
-
-// patience gives a client of at least 64 kbit/s the time to read a large body,
-// beyond the time that every response has.
-func patience(w http.ResponseWriter, bytes int) {
-	if bytes > 1<<16 {
-		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout + time.Duration(bytes)*time.Second/8000))
-	}
+	return x.content
 }
 
 // rcode returns the RCODE of the DNS message or dns-json object that the
@@ -288,38 +211,47 @@ func (x *exchange) is(contentType string) bool {
 
 // release gives x back for another request, without what was unusually large.
 func (x *exchange) release() {
-	x.req = core.Request{}
+	kept := exchange{resp: x.resp, text: x.text[:0], body: x.body[:0]}
 	if cap(x.body) > keepMax {
-		x.body = nil
+		kept.body = nil
 	}
 	if cap(x.resp.Body) > keepMax {
-		x.resp.Body = nil
+		kept.resp.Body = nil
 	}
 	if cap(x.text) > keepMax {
-		x.text = nil
+		kept.text = nil
 	}
+	*x = kept
 	exchanges.Put(x)
 }
 
-// canonicals are the spellings of the field names that the core sends, so that
-// none has to be made for every response.
-var canonicals = func() map[string]string {
-	names := make(map[string]string)
-	for _, name := range []string{
-		"Accept-Ranges", "Access-Control-Allow-Headers", "Access-Control-Allow-Methods", "Access-Control-Allow-Origin",
-		"Access-Control-Expose-Headers", "Access-Control-Max-Age", "Age", "Allow", "Cache-Control", "Cache-Tag",
-		"Content-Disposition", "Content-Security-Policy", "Content-Type", "Etag", "Expires", "Last-Modified", "Link",
-		"Permissions-Policy", "Referrer-Policy", "Retry-After", "Vary", "Www-Authenticate", "X-Content-Type-Options",
-		"X-Frame-Options",
-	} {
-		names[strings.ToLower(name)] = name
-	}
-	return names
-}()
+// A page is an http.ResponseWriter that keeps what a handler of net/http
+// writes, so that every transport can send it.
+type page struct {
+	*exchange
+	header http.Header
+}
 
-func canonical(name []byte) string {
-	if c, ok := canonicals[string(name)]; ok {
-		return c
+func (p page) Header() http.Header    { return p.header }
+func (p page) WriteHeader(status int) { p.resp.Status = status }
+func (p page) Write(b []byte) (int, error) {
+	p.resp.Body = append(p.resp.Body, b...)
+	return len(b), nil
+}
+
+// show makes the response what m shows.
+func (x *exchange) show(m *Metrics) {
+	r := &http.Request{Method: string(x.req.Method), Header: http.Header{}}
+	for name, value := range map[string][]byte{"Accept": x.req.Accept, "Accept-Encoding": x.accepts} {
+		if len(value) > 0 {
+			r.Header.Set(name, string(value))
+		}
 	}
-	return http.CanonicalHeaderKey(string(name))
+	p := page{x, http.Header{}}
+	x.resp.Status, x.resp.Ref, x.resp.Fields, x.resp.Body = http.StatusOK, core.Body, x.resp.Fields[:0], x.resp.Body[:0]
+	m.ServeHTTP(p, r)
+	for name, values := range p.header {
+		x.resp.Fields = append(x.resp.Fields, core.Field{Name: []byte(strings.ToLower(name)), Value: []byte(strings.Join(values, ", "))})
+	}
+	x.fill(nil)
 }

@@ -90,8 +90,8 @@ func ReadKeys(name string) (*Keys, error) {
 }
 
 // Find returns what is known of key, or nil if it is not one of k.
-func (k *Keys) Find(key string) *Key {
-	return k.find(sha256.Sum256([]byte(key)))
+func (k *Keys) Find(key []byte) *Key {
+	return k.find(sha256.Sum256(key))
 }
 
 func (k *Keys) find(hash [sha256.Size]byte) *Key {

@@ -49,12 +49,12 @@ func NewMetrics(e Engine) *Metrics {
 	return m
 }
 
-// request counts one HTTP request.
-func (m *Metrics) request(path string, s sent, took time.Duration) {
-	m.requests.WithLabelValues(path, statusText(s.status)).Inc()
+// request counts one HTTP request. The RCODE is that of its DNS answer, or -1.
+func (m *Metrics) request(path string, status, rcode int, took time.Duration) {
+	m.requests.WithLabelValues(path, statusText(status)).Inc()
 	m.seconds.WithLabelValues(path).Observe(took.Seconds())
-	if s.rcode >= 0 {
-		m.answer(s.rcode)
+	if rcode >= 0 {
+		m.answer(rcode)
 	}
 }
 
@@ -81,12 +81,21 @@ func rcodeText(rcode int) string {
 	return "other"
 }
 
+// statusTexts are the digits of every HTTP status, so that none are made for a
+// request.
+var statusTexts = func() (texts [600]string) {
+	for status := range texts {
+		texts[status] = strconv.Itoa(status)
+	}
+	return texts
+}()
+
 // statusText returns the digits of an HTTP status.
 func statusText(status int) string {
-	if status < 100 || status > 599 {
+	if status < 100 || status >= len(statusTexts) {
 		return "other"
 	}
-	return strconv.Itoa(status)
+	return statusTexts[status]
 }
 
 // A crewed engine has instances that can be busy and can trap.

@@ -85,36 +85,24 @@ func newClient(t *testing.T, roots *x509.CertPool, set func(*http.Protocols)) *h
 	return &http.Client{Transport: transport}
 }
 
-func h1(p *http.Protocols)  { p.SetHTTP1(true) }
-func h2(p *http.Protocols)  { p.SetHTTP2(true) }
-func h2c(p *http.Protocols) { p.SetUnencryptedHTTP2(true) }
+func overH1(p *http.Protocols)  { p.SetHTTP1(true) }
+func overH2(p *http.Protocols)  { p.SetHTTP2(true) }
+func overH2C(p *http.Protocols) { p.SetUnencryptedHTTP2(true) }
 
 func TestRunServesEveryProtocol(t *testing.T) {
 	e := wasmEngine(t, testGuest, WasmOptions{})
 	if err := e.Load(t.Context(), marked('a', 0x12)); err != nil {
 		t.Fatal(err)
 	}
-	certFile, keyFile, err := SelfSigned(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := CertificateFiles(certFile, keyFile, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	if pem, err := os.ReadFile(certFile); err != nil || !roots.AppendCertsFromPEM(pem) {
-		t.Fatalf("certificate %q cannot be trusted: %v", certFile, err)
-	}
-	at, _ := start(t, Config{Engine: e, TLS: config})
+	at, roots := startTLS(t, Config{Engine: e})
 	for _, row := range []struct {
 		name, base, proto string
 		set               func(*http.Protocols)
 	}{
-		{"HTTP/1.1", "http://" + at.HTTP, "HTTP/1.1", h1},
-		{"HTTP/2 with prior knowledge", "http://" + at.HTTP, "HTTP/2.0", h2c},
-		{"HTTP/1.1 over TLS", "https://" + at.HTTPS, "HTTP/1.1", h1},
-		{"HTTP/2 over TLS", "https://" + at.HTTPS, "HTTP/2.0", h2},
+		{"HTTP/1.1", "http://" + at.HTTP, "HTTP/1.1", overH1},
+		{"HTTP/2 with prior knowledge", "http://" + at.HTTP, "HTTP/2.0", overH2C},
+		{"HTTP/1.1 over TLS", "https://" + at.HTTPS, "HTTP/1.1", overH1},
+		{"HTTP/2 over TLS", "https://" + at.HTTPS, "HTTP/2.0", overH2},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			client := newClient(t, roots, row.set)
@@ -148,12 +136,16 @@ func TestRunServesEveryProtocol(t *testing.T) {
 // one byte more than it allows, so that it can say so.
 func TestBodiesReachTheCore(t *testing.T) {
 	at, _ := start(t, Config{Engine: wasmEngine(t, testGuest, WasmOptions{})})
-	client := newClient(t, nil, h1)
+	t.Run("HTTP/1.1", func(t *testing.T) { sendBodies(t, newClient(t, nil, overH1), at.HTTP) })
+	t.Run("HTTP/2", func(t *testing.T) { sendBodies(t, newClient(t, nil, overH2C), at.HTTP) })
+}
+
+func sendBodies(t *testing.T, client *http.Client, address string) {
 	for _, row := range []struct{ sent, got int }{
 		{0, 0}, {1, 1}, {1000, 1000}, {messageMax, messageMax}, {messageMax + 1, messageMax + 1}, {messageMax + 2, messageMax + 1}, {1 << 18, messageMax + 1},
 	} {
 		for _, chunked := range []bool{false, true} {
-			req, err := http.NewRequest("POST", "http://"+at.HTTP+"/x", io.LimitReader(endless{}, int64(row.sent)))
+			req, err := http.NewRequest("POST", "http://"+address+"/x", io.LimitReader(endless{}, int64(row.sent)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -219,7 +211,7 @@ func TestAnswersAreOfOneGeneration(t *testing.T) {
 	var fetched atomic.Int64
 	var clients sync.WaitGroup
 	for n := range 6 {
-		client := newClient(t, nil, []func(*http.Protocols){h1, h2c}[n%2])
+		client := newClient(t, nil, []func(*http.Protocols){overH1, overH2C}[n%2])
 		clients.Go(func() {
 			for !done.Load() {
 				resp, body := fetch(t, client, "GET", "http://"+at.HTTP+"/filter", "")
@@ -244,8 +236,13 @@ func TestAnswersAreOfOneGeneration(t *testing.T) {
 }
 
 func TestRunStopsGracefully(t *testing.T) {
+	t.Run("HTTP/1.1", func(t *testing.T) { stopGracefully(t, overH1) })
+	t.Run("HTTP/2", func(t *testing.T) { stopGracefully(t, overH2C) })
+}
+
+func stopGracefully(t *testing.T, set func(*http.Protocols)) {
 	at, stop := start(t, Config{Engine: wasmEngine(t, testGuest, WasmOptions{}), Drain: 50 * time.Millisecond})
-	client := newClient(t, nil, h1)
+	client := newClient(t, nil, set)
 	body, send := io.Pipe()
 	type result struct {
 		text string
@@ -345,9 +342,10 @@ func (l *pipeListener) dial() net.Conn {
 // TestSlowClientsAreLeftAlone holds how long the server waits for whom.
 func TestSlowClientsAreLeftAlone(t *testing.T) {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var x exchange
-		if err := x.readBody(r, messageMax); err != nil {
-			fail(w, r, readStatus(err), "the body did not arrive")
+		x := new(exchange)
+		if x.read(r); x.trouble != 0 {
+			x.fail(x.trouble, "the body did not arrive")
+			x.write(w)
 			return
 		}
 		w.Write(bytes.Repeat([]byte{'x'}, 1<<20))

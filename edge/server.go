@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"ucedge/edge/h2"
 )
 
 // Patience with clients. A request is a few hundred bytes and its answer is
@@ -24,7 +26,8 @@ const (
 
 // serveHTTP answers HTTP/1.1 and HTTP/2 on ln until ctx ends, and then lets the
 // requests under way finish. Without config HTTP/2 is the unencrypted kind with
-// prior knowledge (RFC 9113 3.3). It closes ln.
+// prior knowledge (RFC 9113 3.3). A handler that is an h2.Handler too answers
+// HTTP/2 as one. It closes ln.
 func serveHTTP(ctx context.Context, ln net.Listener, handler http.Handler, config *tls.Config, log *slog.Logger) error {
 	server := &http.Server{
 		Handler:           handler,
@@ -37,6 +40,9 @@ func serveHTTP(ctx context.Context, ln net.Listener, handler http.Handler, confi
 		Protocols:         protocols(config),
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: streamsMax, SendPingTimeout: idleTimeout},
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // handshakes that fail and the like: clients' troubles
+	}
+	if lean, ok := handler.(h2.Handler); ok {
+		useLean(server, lean)
 	}
 	stopped := make(chan error, 1)
 	forget := context.AfterFunc(ctx, func() { stopped <- stopHTTP(server) })

@@ -89,8 +89,8 @@ func TestHotSwap(t *testing.T) {
 			listed, apex := packed(t, "1.2.0.192.dnsbl-1.bl.example.", dns.TypeA), packed(t, "dnsbl-1.bl.example.", dns.TypeSOA)
 			var askers sync.WaitGroup
 			for _, ask := range []func() ([]byte, error){
-				overHTTP(newClient(t, nil, h1), at.HTTP, listed), overHTTP(newClient(t, nil, h1), at.HTTP, apex),
-				overHTTP(newClient(t, nil, h2c), at.HTTP, listed), overHTTP(newClient(t, nil, h2c), at.HTTP, apex),
+				overHTTP(newClient(t, nil, overH1), at.HTTP, listed), overHTTP(newClient(t, nil, overH1), at.HTTP, apex),
+				overHTTP(newClient(t, nil, overH2C), at.HTTP, listed), overHTTP(newClient(t, nil, overH2C), at.HTTP, apex),
 				overDNS("udp", at.DNS, apex), overDNS("tcp", at.DNS, apex),
 			} {
 				askers.Go(func() { s.keepAsking(t, ask) })

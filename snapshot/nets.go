@@ -167,7 +167,10 @@ func (t *nets) bits(i int) int { return min(int(t.lengths[i]), t.deepest) }
 // breaks the format, and is none.
 func (t *nets) parent(i int) int {
 	d := int(t.parents.at(i))
-	if d == 0 || d > i || t.bits(i-d) >= t.bits(i) {
+	if d == 0 {
+		return -1
+	}
+	if d > i || t.bits(i-d) >= t.bits(i) {
 		return -1
 	}
 	return i - d
@@ -199,9 +202,10 @@ func (t *nets) after(a addr) int {
 		return 0
 	}
 	lo, hi := (block-1)*netsBlock, min(block*netsBlock, t.n)
-	switch {
-	case t.family == 4:
+	if t.family == 4 {
 		return t.afterShort(uint32(a.hi>>32), lo, hi)
+	}
+	switch {
 	case t.deepest > 64 && a.hi == 0:
 		lo = 0 // several blocks may share the high bits of a
 	case t.deepest > 64 && t.firsts[block-1] == a.hi:

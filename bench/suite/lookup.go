@@ -78,7 +78,11 @@ func (s *suite) probe(name string, in build.Input, native, guest string) error {
 	if err := writeObjects(s.dir, o, time.Now().Unix()); err != nil {
 		return err
 	}
-	said, err := exec.CommandContext(s.ctx, native, filepath.Join(s.dir, "image"), filepath.Join(s.dir, "filter")).Output()
+	args := []string{filepath.Join(s.dir, "image"), filepath.Join(s.dir, "filter")}
+	if s.profile != "" && name == realName {
+		args = append([]string{"-profile", s.profile}, args...)
+	}
+	said, err := exec.CommandContext(s.ctx, native, args...).Output()
 	if err != nil {
 		return fmt.Errorf("native probe: %w", err)
 	}

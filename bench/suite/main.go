@@ -40,8 +40,9 @@ type suite struct {
 	dir     string             // for files of this run
 	built   map[string]objects // by name
 	results *results
-	seconds int // of each load
-	rounds  int // of all loads
+	seconds int    // of each load
+	rounds  int    // of all loads
+	profile string // file for a CPU profile, or ""
 }
 
 // A section is one part of the suite.
@@ -67,6 +68,7 @@ func run(args []string) error {
 	only := flags.String("only", "", "sections to run, with commas between; empty runs all of "+sectionNames())
 	seconds := flags.Int("seconds", 1, "seconds of each load")
 	rounds := flags.Int("rounds", 3, "rounds of all loads; the median counts")
+	profile := flags.String("profile", "", "file for a CPU profile of the lookup section, native, on the three zones")
 	serve := flags.String("serve", "", "used by the suite itself: what this process serves")
 	dir := flags.String("dir", "", "used by the suite itself: its folder")
 	if err := flags.Parse(args); err != nil {
@@ -87,7 +89,7 @@ func run(args []string) error {
 		return err
 	}
 	defer os.RemoveAll(temporary)
-	s := &suite{ctx: ctx, dir: temporary, built: map[string]objects{}, results: newResults(), seconds: *seconds, rounds: *rounds}
+	s := &suite{ctx: ctx, dir: temporary, built: map[string]objects{}, results: newResults(), seconds: *seconds, rounds: *rounds, profile: *profile}
 	err = s.measure(*only)
 	return errors.Join(err, s.results.write(*out)) // what was measured before an error counts
 }

@@ -23,6 +23,10 @@ var clients = []struct {
 	unlisted string
 }{
 	{name: "curl", args: []string{"curl", "-s", "http://{h1}/resolve?type=A&name={name}"}, listed: `"data":"127.0.0.2"`, unlisted: `"Status":3`},
+	{name: "curl over HTTP/2", args: []string{"curl", "-skv", "--http2", "https://{h2}/resolve?type=A&name={name}"}, listed: `"data":"127.0.0.2"`, unlisted: `"Status":3`},
+	{name: "curl over HTTP/2 with prior knowledge", args: []string{"curl", "-sv", "--http2-prior-knowledge", "http://{h1}/resolve?type=A&name={name}"}, listed: `"data":"127.0.0.2"`, unlisted: `"Status":3`},
+	{name: "nghttp", args: []string{"nghttp", "-v", "https://{h2}/resolve?type=A&name={name}"}, listed: `"data":"127.0.0.2"`, unlisted: `"Status":3`},
+	{name: "nghttp without TLS", args: []string{"nghttp", "-v", "http://{h1}/resolve?type=A&name={name}"}, listed: `"data":"127.0.0.2"`, unlisted: `"Status":3`},
 	{name: "kdig POST", args: []string{"kdig", "@127.0.0.1", "-p", "{port}", "+https", "A", "{name}"}, listed: "127.0.0.2", unlisted: "NXDOMAIN"},
 	{name: "kdig GET, certificate verified", args: []string{"kdig", "@127.0.0.1", "-p", "{port}", "+https-get", "+tls-ca={ca}", "+tls-hostname=localhost", "+padding", "A", "{name}"}, listed: "127.0.0.2", unlisted: "NXDOMAIN"},
 	{name: "dig over TLS", args: []string{"dig", "@127.0.0.1", "-p", "{port}", "+https", "A", "{name}"}, listed: "127.0.0.2", unlisted: "NXDOMAIN"},

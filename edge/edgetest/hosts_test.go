@@ -132,8 +132,9 @@ func client(t *testing.T, set func(*http.Protocols)) *http.Client {
 	return &http.Client{Transport: transport, Timeout: 10 * time.Second}
 }
 
-func http1(p *http.Protocols) { p.SetHTTP1(true) }
-func http2(p *http.Protocols) { p.SetHTTP2(true) }
+func http1(p *http.Protocols)  { p.SetHTTP1(true) }
+func http2(p *http.Protocols)  { p.SetHTTP2(true) }
+func http2c(p *http.Protocols) { p.SetUnencryptedHTTP2(true) }
 
 func TestGoHost(t *testing.T) {
 	for name, newEngine := range engines {
@@ -141,6 +142,7 @@ func TestGoHost(t *testing.T) {
 			at := startEdge(t, newEngine(t), edgetest.Ready, time.Now().Unix())
 			t.Run("h1", func(t *testing.T) { edgetest.Run(t, client(t, http1), "http://"+at.HTTP) })
 			t.Run("h2 tls", func(t *testing.T) { edgetest.Run(t, client(t, http2), "https://"+at.HTTPS) })
+			t.Run("h2 with prior knowledge", func(t *testing.T) { edgetest.Run(t, client(t, http2c), "http://"+at.HTTP) })
 			t.Run("udp", func(t *testing.T) { edgetest.RunDNS(t, "udp", at.DNS) })
 			t.Run("tcp", func(t *testing.T) { edgetest.RunDNS(t, "tcp", at.DNS) })
 		})
@@ -152,11 +154,11 @@ func TestGoHostStates(t *testing.T) {
 		for _, state := range []edgetest.State{edgetest.Empty, edgetest.Stale, edgetest.Expired, edgetest.Keyed, edgetest.Limited} {
 			t.Run(name+"/"+string(state), func(t *testing.T) {
 				at := startEdge(t, newEngine(t), state, time.Now().Unix())
-				c := client(t, http1)
 				if state == edgetest.Limited {
-					spend(t, c, "http://"+at.HTTP)
+					spend(t, client(t, http1), "http://"+at.HTTP)
 				}
-				edgetest.RunState(t, c, "http://"+at.HTTP, state)
+				t.Run("h1", func(t *testing.T) { edgetest.RunState(t, client(t, http1), "http://"+at.HTTP, state) })
+				t.Run("h2", func(t *testing.T) { edgetest.RunState(t, client(t, http2), "https://"+at.HTTPS, state) })
 			})
 		}
 	}
@@ -199,26 +201,39 @@ func spend(t *testing.T, c *http.Client, url string) {
 	t.Fatal("1000 requests did not use up the quota")
 }
 
-// TestEnginesAnswerAlike compares the transcripts of both engines byte for byte.
-func TestEnginesAnswerAlike(t *testing.T) {
+// TestAllAnswerAlike compares what both engines say over each version of HTTP,
+// byte for byte.
+func TestAllAnswerAlike(t *testing.T) {
 	now := time.Now().Unix()
-	transcripts := map[string][]byte{}
+	var first string
+	var want [][]byte
 	for name, newEngine := range engines {
 		at := startEdge(t, newEngine(t), edgetest.Ready, now)
-		transcript, err := edgetest.Record(client(t, http1), "http://"+at.HTTP, edgetest.Ready)
-		if err != nil {
-			t.Fatal(err)
+		for _, way := range []struct {
+			name, url string
+			set       func(*http.Protocols)
+		}{{"h1", "http://" + at.HTTP, http1}, {"h2 with prior knowledge", "http://" + at.HTTP, http2c}, {"h2", "https://" + at.HTTPS, http2}} {
+			transcript, err := edgetest.Record(client(t, way.set), way.url, edgetest.Ready)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines, label := bytes.Split(transcript, []byte("\n")), name+" over "+way.name
+			if want == nil {
+				first, want = label, lines
+			}
+			compareLines(t, first, want, label, lines)
 		}
-		transcripts[name] = transcript
 	}
-	native, wazero := bytes.Split(transcripts["native"], []byte("\n")), bytes.Split(transcripts["wazero"], []byte("\n"))
-	if len(native) != len(wazero) {
-		t.Fatalf("got %d lines from native, %d from wazero", len(native), len(wazero))
+}
+
+func compareLines(t *testing.T, first string, want [][]byte, other string, got [][]byte) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("got %d lines from %s, %d from %s", len(want), first, len(got), other)
 	}
-	for i := range native {
-		if !bytes.Equal(native[i], wazero[i]) {
-			t.Errorf("line %d:\nnative %s\nwazero %s", i+1, native[i], wazero[i])
+	for i := range want {
+		if !bytes.Equal(want[i], got[i]) {
+			t.Errorf("line %d:\n%s %s\n%s %s", i+1, first, want[i], other, got[i])
 		}
 	}
-	t.Logf("%d bytes alike", len(transcripts["native"]))
 }
