@@ -7,10 +7,8 @@ import (
 	"os"
 	"strings"
 
-	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/credentials"
-
 	"ucedge/origin/publish"
+	"ucedge/origin/publish/s3"
 )
 
 // openStore opens the place to publish to: a folder, or a bucket behind an S3
@@ -18,8 +16,12 @@ import (
 // credentials of a bucket are taken from the environment, as every S3 client
 // does, so that they appear on no command line.
 func openStore(out string) (publish.Store, error) {
-	secure := strings.HasPrefix(out, "s3://")
-	if !secure && !strings.HasPrefix(out, "s3+http://") {
+	scheme := "https://"
+	switch {
+	case strings.HasPrefix(out, "s3://"):
+	case strings.HasPrefix(out, "s3+http://"):
+		scheme = "http://"
+	default:
 		return publish.NewFolder(out)
 	}
 	u, err := url.Parse(out)
@@ -30,14 +32,11 @@ func openStore(out string) (publish.Store, error) {
 	if u.Host == "" || bucket == "" {
 		return nil, fmt.Errorf("store %q is not s3://HOST/BUCKET or s3://HOST/BUCKET/PREFIX", out)
 	}
-	client, err := minio.New(u.Host, &minio.Options{
-		Creds:        credentials.NewEnvAWS(),
-		Secure:       secure,
-		BucketLookup: minio.BucketLookupPath,                  // R2 and most others answer to it
-		Region:       cmp.Or(os.Getenv("AWS_REGION"), "auto"), // R2 has one region, of this name
-	})
-	if err != nil {
-		return nil, fmt.Errorf("store %q: %w", out, err)
-	}
-	return publish.NewS3(client, bucket, prefix), nil
+	return publish.NewS3(&s3.Bucket{
+		URL:    scheme + u.Host + "/" + bucket,          // R2 and most others answer to the bucket in the path
+		Region: cmp.Or(os.Getenv("AWS_REGION"), "auto"), // R2 has one region, of this name
+		ID:     cmp.Or(os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_ACCESS_KEY")),
+		Secret: cmp.Or(os.Getenv("AWS_SECRET_ACCESS_KEY"), os.Getenv("AWS_SECRET_KEY")),
+		Token:  os.Getenv("AWS_SESSION_TOKEN"),
+	}, prefix), nil
 }
