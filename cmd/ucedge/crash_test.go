@@ -32,7 +32,7 @@ import (
 
 // crashKillMax is the longest time from the start of an origin to its death:
 // it dies while it starts, takes reports, decides, publishes or writes down.
-const crashKillMax = 600 * time.Millisecond
+const crashKillMax = 800 * time.Millisecond
 
 // TestCrash kills an origin that takes reports and publishes as fast as it
 // can, again and again, at random instants. After each death every report that
