@@ -64,7 +64,7 @@ var arrows = []arrow{
 	{"ucedge/wasm", nil, "it carries bytes"},
 	{"ucedge/edge", []string{"ucedge/core", "ucedge/snapshot", "ucedge/snapshot/manifest", "ucedge/wasm/abi"}, "an edge never meets the origin: a file and a signed text lie between them"},
 	{"ucedge/edge/edgetest", []string{"ucedge/snapshot", "ucedge/snapshot/build", "ucedge/snapshot/manifest", "ucedge/wasm/abi"}, "the suite makes its own world, and knows a host by its URL alone"},
-	{"ucedge/edge/worker/test", []string{"ucedge/snapshot", "ucedge/snapshot/build"}, "it writes the images that the tests of the worker sign"},
+	{"ucedge/edge/worker/test", []string{"ucedge/edge/edgetest", "ucedge/snapshot", "ucedge/snapshot/build"}, "it writes the images that the tests of the worker sign"},
 	{"ucedge/origin", []string{"ucedge/snapshot", "ucedge/snapshot/build", "ucedge/snapshot/manifest"}, "an origin never meets the edge: a file and a signed text lie between them"},
 	{"ucedge/origin/routes/routestest", []string{"ucedge/origin/routes", "ucedge/snapshot", "ucedge/internal/trial"}, "it lends the real routes to tests"},
 	{"ucedge/internal/trial", nil, "tests of every room share it"},

@@ -7,13 +7,11 @@ import (
 	"net/url"
 	"os"
 	"strings"
-
-	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/credentials"
-	"github.com/minio/minio-go/v7/pkg/signer"
+	"time"
 
 	"ucedge/edge"
 	"ucedge/origin/publish"
+	"ucedge/origin/publish/s3"
 )
 
 // A bucket is a place in a bucket behind an S3 API: s3://HOST/BUCKET[/PREFIX],
@@ -52,10 +50,6 @@ func (b bucket) url() string {
 	return u.String()
 }
 
-// region returns the region that requests are signed for. R2 has one, of this
-// name.
-func region() string { return cmp.Or(os.Getenv("AWS_REGION"), "auto") }
-
 // openStore opens the place to publish to: a folder or a bucket. The
 // credentials of a bucket are taken from the environment, as every S3 client
 // does, so that they appear on no command line.
@@ -67,16 +61,18 @@ func openStore(out string) (publish.Store, error) {
 	if !ok {
 		return publish.NewFolder(out)
 	}
-	client, err := minio.New(b.host, &minio.Options{
-		Creds:        credentials.NewEnvAWS(),
-		Secure:       b.secure,
-		BucketLookup: minio.BucketLookupPath,
-		Region:       region(),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("bucket %q: %w", out, err)
+	return publish.NewS3(b.client(), b.prefix), nil
+}
+
+// client returns the bucket with the credentials of the environment.
+func (b bucket) client() *s3.Bucket {
+	return &s3.Bucket{
+		URL:    strings.TrimSuffix(bucket{secure: b.secure, host: b.host, name: b.name}.url(), "/"),
+		Region: cmp.Or(os.Getenv("AWS_REGION"), "auto"), // R2 has one region, of this name
+		ID:     cmp.Or(os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_ACCESS_KEY")),
+		Secret: cmp.Or(os.Getenv("AWS_SECRET_ACCESS_KEY"), os.Getenv("AWS_SECRET_KEY")),
+		Token:  os.Getenv("AWS_SESSION_TOKEN"),
 	}
-	return publish.NewS3(client, b.name, b.prefix), nil
 }
 
 // openSource opens the place that an edge follows: a folder, a URL or a bucket.
@@ -89,28 +85,22 @@ func openSource(from string) (edge.Source, error) {
 	if !ok {
 		return edge.NewSource(from)
 	}
-	return edge.NewHTTPSource(b.url(), signing{edge.SourceTransport(), b.host, credentials.NewEnvAWS()})
+	return edge.NewHTTPSource(b.url(), signing{edge.SourceTransport(), b.host, b.client()})
 }
 
-// A signing is a transport that signs what goes to the host of a bucket (AWS
-// Signature Version 4).
+// A signing is a transport that signs what goes to the host of a bucket.
 type signing struct {
-	next  http.RoundTripper
-	host  string
-	creds *credentials.Credentials
+	next   http.RoundTripper
+	host   string
+	bucket *s3.Bucket
 }
 
-// RoundTrip implements http.RoundTripper.
+// RoundTrip implements http.RoundTripper. An edge only reads: there is no body.
 func (s signing) RoundTrip(r *http.Request) (*http.Response, error) {
-	value, err := s.creds.GetWithContext(nil)
-	if err != nil {
-		return nil, fmt.Errorf("credentials of %s: %w", s.host, err)
-	}
-	if value.SignerType.IsAnonymous() || r.URL.Host != s.host {
+	if r.URL.Host != s.host {
 		return s.next.RoundTrip(r)
 	}
-	const emptyBody = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" // SHA-256 of nothing
 	r = r.Clone(r.Context())
-	r.Header.Set("X-Amz-Content-Sha256", emptyBody)
-	return s.next.RoundTrip(signer.SignV4(*r, value.AccessKeyID, value.SecretAccessKey, value.SessionToken, region()))
+	s.bucket.Sign(r, nil, time.Now())
+	return s.next.RoundTrip(r)
 }

@@ -10,8 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/minio/minio-go/v7"
-
+	"ucedge/origin/publish/s3"
 	"ucedge/snapshot/manifest"
 )
 
@@ -26,18 +25,17 @@ const (
 // writes (If-Match and If-None-Match on PUT). It writes no temporary files: a
 // PUT is whole or is not there.
 type S3 struct {
-	client *minio.Client
-	bucket string
+	bucket *s3.Bucket
 	prefix string // empty, or ends in a slash
 }
 
 // NewS3 returns the store under prefix, which may be empty, in a bucket that
 // exists.
-func NewS3(client *minio.Client, bucket, prefix string) *S3 {
+func NewS3(bucket *s3.Bucket, prefix string) *S3 {
 	if prefix = strings.Trim(prefix, "/"); prefix != "" {
 		prefix += "/"
 	}
-	return &S3{client, bucket, prefix}
+	return &S3{bucket, prefix}
 }
 
 // Get implements Store.
@@ -52,7 +50,7 @@ func (s *S3) get(ctx context.Context, name string, limit int64) (data []byte, et
 		return nil, "", err
 	}
 	// One request gives both, so that they belong together.
-	r, info, _, err := minio.Core{Client: s.client}.GetObject(ctx, s.bucket, s.prefix+name, minio.GetObjectOptions{})
+	r, etag, err := s.bucket.Get(ctx, s.prefix+name)
 	if err != nil {
 		return nil, "", s3Error(name, err)
 	}
@@ -60,16 +58,18 @@ func (s *S3) get(ctx context.Context, name string, limit int64) (data []byte, et
 	if data, err = readAll(r, name, limit); err != nil {
 		return nil, "", err
 	}
-	return data, info.ETag, nil
+	return data, etag, nil
 }
 
 // s3Error gives an answer that nothing is there, or that a condition did not
 // hold, the form that Store promises.
 func s3Error(name string, err error) error {
-	switch res := minio.ToErrorResponse(err); {
-	case res.Code == minio.NoSuchKey:
+	var answer *s3.Error
+	switch {
+	case !errors.As(err, &answer):
+	case answer.Code == s3.NoSuchKey:
 		return fmt.Errorf("%q: %w", name, fs.ErrNotExist)
-	case res.StatusCode == http.StatusPreconditionFailed, res.StatusCode == http.StatusConflict:
+	case answer.Status == http.StatusPreconditionFailed, answer.Status == http.StatusConflict:
 		return ErrConflict
 	}
 	return fmt.Errorf("%q: %w", name, err)
@@ -80,40 +80,43 @@ func (s *S3) Put(ctx context.Context, name string, data []byte) error {
 	if name == manifest.StoreName {
 		return fmt.Errorf("put %q: only Swap writes the manifest", name)
 	}
-	return s.put(ctx, name, data, minio.PutObjectOptions{CacheControl: cacheObject, ContentType: "application/octet-stream"})
+	return s.put(ctx, name, data, headers(cacheObject, "application/octet-stream"))
 }
 
-func (s *S3) put(ctx context.Context, name string, data []byte, o minio.PutObjectOptions) error {
+func (s *S3) put(ctx context.Context, name string, data []byte, header http.Header) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	o.DisableMultipart = true // an upload that is broken off leaves nothing behind
-	_, err := s.client.PutObject(ctx, s.bucket, s.prefix+name, bytes.NewReader(data), int64(len(data)), o)
-	if err != nil {
+	if err := s.bucket.Put(ctx, s.prefix+name, data, header); err != nil {
 		return s3Error(name, err)
 	}
 	return nil
 }
 
+// headers are what the server is to tell with an object.
+func headers(cache, contentType string) http.Header {
+	return http.Header{"Cache-Control": {cache}, "Content-Type": {contentType}}
+}
+
 // Swap implements Store. It compares the bytes, and then has the server
 // compare the ETag of just these bytes.
 func (s *S3) Swap(ctx context.Context, previous, next []byte) error {
-	o := minio.PutObjectOptions{CacheControl: cacheManifest, ContentType: "text/plain; charset=utf-8"}
+	header := headers(cacheManifest, "text/plain; charset=utf-8")
 	now, etag, err := s.get(ctx, manifest.StoreName, manifest.MaxSigned)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if previous != nil {
 			return ErrConflict
 		}
-		o.SetMatchETagExcept("*")
+		header.Set("If-None-Match", "*")
 	case err != nil:
 		return err
 	case previous == nil || !bytes.Equal(now, previous):
 		return ErrConflict
 	default:
-		o.SetMatchETag(etag)
+		header.Set("If-Match", etag)
 	}
-	return s.put(ctx, manifest.StoreName, next, o)
+	return s.put(ctx, manifest.StoreName, next, header)
 }
 
 // List implements Store.
@@ -121,11 +124,11 @@ func (s *S3) List(ctx context.Context, prefix string) (out []Entry, err error) {
 	if err := checkName(prefix + "x"); err != nil || !strings.HasSuffix(prefix, "/") {
 		return nil, fmt.Errorf("store prefix %q", prefix)
 	}
-	for o := range s.client.ListObjectsIter(ctx, s.bucket, minio.ListObjectsOptions{Prefix: s.prefix + prefix, Recursive: true}) {
-		if o.Err != nil {
-			return nil, o.Err
+	for o, err := range s.bucket.List(ctx, s.prefix+prefix) {
+		if err != nil {
+			return nil, err
 		}
-		out = append(out, Entry{Name: strings.TrimPrefix(o.Key, s.prefix), Size: o.Size, Age: time.Since(o.LastModified)})
+		out = append(out, Entry{Name: strings.TrimPrefix(o.Key, s.prefix), Size: o.Size, Age: time.Since(o.Modified)})
 	}
 	return out, nil
 }
@@ -135,5 +138,5 @@ func (s *S3) Delete(ctx context.Context, name string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	return s.client.RemoveObject(ctx, s.bucket, s.prefix+name, minio.RemoveObjectOptions{})
+	return s.bucket.Delete(ctx, s.prefix+name)
 }

@@ -11,10 +11,9 @@ import (
 
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
-	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/credentials"
 	"golang.org/x/mod/sumdb/note"
 
+	"ucedge/origin/publish/s3"
 	"ucedge/snapshot/manifest"
 )
 
@@ -34,12 +33,7 @@ func newS3(t *testing.T, prefix string, front func(http.Handler) http.Handler) *
 	}
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	client, err := minio.New(strings.TrimPrefix(server.URL, "http://"), &minio.Options{
-		Creds: credentials.NewStaticV4("id", "secret", ""), Region: "us-east-1", MaxRetries: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return NewS3(client, testBucket, prefix)
+	return NewS3(&s3.Bucket{URL: server.URL + "/" + testBucket, Region: "us-east-1", ID: "id", Secret: "secret"}, prefix)
 }
 
 func TestS3(t *testing.T) {
@@ -53,7 +47,7 @@ func TestS3UnderPrefix(t *testing.T) {
 // TestS3Publishes runs two lists in one bucket, each under its prefix.
 func TestS3Publishes(t *testing.T) {
 	one := newS3(t, "one", nil)
-	two := NewS3(one.client, one.bucket, "two")
+	two := NewS3(one.bucket, "two")
 	k := newKey(t, "bl.example")
 	keys := note.VerifierList(k.verifier)
 	for i := range 4 {
