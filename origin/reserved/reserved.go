@@ -28,9 +28,7 @@ var table = [...]Range{
 	row("127.0.0.0/8", "Loopback", "RFC 1122"),
 	row("169.254.0.0/16", "Link Local", "RFC 3927"),
 	row("172.16.0.0/12", "Private-Use", "RFC 1918"),
-	row("192.0.0.0/24", "IETF Protocol Assignments", "RFC 6890"),
-	except("192.0.0.9/32", "Port Control Protocol Anycast", "RFC 7723"),
-	except("192.0.0.10/32", "TURN Anycast", "RFC 8155"),
+	row("192.0.0.0/24", "IETF Protocol Assignments", "RFC 6890"), // two anycast addresses in it send no mail
 	row("192.0.2.0/24", "Documentation (TEST-NET-1)", "RFC 5737"),
 	row("192.168.0.0/16", "Private-Use", "RFC 1918"),
 	row("198.18.0.0/15", "Benchmarking", "RFC 2544"),
@@ -42,6 +40,7 @@ var table = [...]Range{
 	row("::/128", "Unspecified Address", "RFC 4291"),
 	row("::1/128", "Loopback Address", "RFC 4291"),
 	row("::ffff:0:0/96", "IPv4-mapped Address", "RFC 4291"),
+	row("64:ff9b::/96", "IPv4-IPv6 Translation", "RFC 6052"), // stands for IPv4 addresses, which are listed as such
 	row("64:ff9b:1::/48", "IPv4-IPv6 Translation", "RFC 8215"),
 	row("100::/64", "Discard-Only Address Block", "RFC 6666"),
 	row("100:0:0:1::/64", "Dummy IPv6 Prefix", "RFC 9780"),
