@@ -215,10 +215,9 @@ var manifest = core.Manifest{List: "bl.example", Serial: 7, Built: noon - 100, N
 const query = "\x00\x00\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" +
 	"\x011\x012\x010\x03192\x07dnsbl-1\x02bl\x07example\x00\x00\x10\x00\x01"
 
-// TestGuest holds that the guest answers what the core answers natively, before
-// and after it is loaded.
-func TestGuest(t *testing.T) {
-	image, filter := newImage(t)
+// gated is the snapshot that a guest has loaded from these objects.
+func gated(t *testing.T, image, filter []byte) *snapshot.Snapshot {
+	t.Helper()
 	s, err := snapshot.Open(image)
 	if err != nil {
 		t.Fatal(err)
@@ -230,6 +229,14 @@ func TestGuest(t *testing.T) {
 	if s, err = s.WithFilter(f); err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+// TestGuest holds that the guest answers what the core answers natively, before
+// and after it is loaded.
+func TestGuest(t *testing.T) {
+	image, filter := newImage(t)
+	s := gated(t, image, filter)
 	g := newGuest(t)
 	if v := g.call(abi.ExportVersion); v != abi.Version {
 		t.Fatalf("interface version %d, want %d", v, abi.Version)
@@ -355,17 +362,7 @@ func TestMisuse(t *testing.T) {
 	empty("a frame past the buffer", g.call(abi.ExportServe, 1<<31))
 	empty("a message past the buffer", g.call(abi.ExportAnswer, 1<<31, noon, 0))
 	g.setManifest(manifest)
-	s, err := snapshot.Open(image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := snapshot.OpenFilter(filter)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s, err = s.WithFilter(f); err != nil {
-		t.Fatal(err)
-	}
+	s := gated(t, image, filter)
 	g.compare(core.New(s, manifest))
 }
 
