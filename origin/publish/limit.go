@@ -16,7 +16,7 @@ type Limit string
 
 // The limits. Edges hold the first two on their own account.
 const (
-	Share     Limit = "share"     // a level covers more of IPv4 than snapshot.Limits.Share
+	Share     Limit = "share"     // a level covers more of IPv4 or IPv6 than snapshot.Limits allows
 	Protected Limit = "protected" // an address of snapshot.Limits.Protected is listed
 	Churn     Limit = "churn"     // more entries have changed than Options.ChurnMax
 )
@@ -48,7 +48,7 @@ func (r *run) limit(s *snapshot.Snapshot, churn float64) error {
 }
 
 func (r *run) excesses(s *snapshot.Snapshot, churn float64) (out []*Excess) {
-	if err := s.Sane(snapshot.Limits{Share: r.Limits.Share}); err != nil {
+	if err := s.Sane(snapshot.Limits{Share: r.Limits.Share, Share6: r.Limits.Share6}); err != nil {
 		out = append(out, &Excess{Share, err.Error()})
 	}
 	if err := s.Sane(snapshot.Limits{Protected: r.Limits.Protected}); err != nil {

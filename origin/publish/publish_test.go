@@ -238,6 +238,7 @@ func TestPublishRefuses(t *testing.T) {
 			prepare: func(m *memory) { mustPublish(t, m, listOf(0, 9), other, Options{List: "other.example", Now: start}) }, want: `of list "other.example"`},
 		{name: "last serial", prepare: func(m *memory) { mustPublish(t, m, listOf(0, 9), k, options(math.MaxUint32)) }, want: "last serial"},
 		{name: "too much of a level", in: with(listOf(0, 9), snapshot.Allocation, "64.0.0.0/2"), want: `limit "share"`},
+		{name: "all IPv6", in: with(listOf(0, 9), snapshot.System, "2000::/3"), want: `limit "share"`},
 		{name: "protected address", in: with(listOf(0, 9), snapshot.Address, "10.1.2.3/32"), want: `limit "protected"`},
 		{name: "site's protected address", in: listOf(0, 9), want: `limit "protected"`,
 			set: func(o *Options) {
