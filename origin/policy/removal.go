@@ -85,6 +85,10 @@ func CheckRemoval(in Input, q RemovalRequest) error {
 	if !q.Proven {
 		return &Refusal{"proof", fmt.Sprintf("control of %v is not proven", q.Address), 0}
 	}
+	g := newGuard(in)
+	if why, never := g.neverAround(netip.PrefixFrom(q.Address, q.Address.BitLen())); never {
+		return &Refusal{"unlisted", fmt.Sprintf("%v is never listed: %s", q.Address, why), 0}
+	}
 	for _, rule := range []func() *Refusal{h.listed, h.quiet, h.barred, h.again, h.net, h.allocation, h.system} {
 		if refusal := rule(); refusal != nil {
 			return refusal
@@ -271,9 +275,9 @@ func CheckLift(r *Result, a netip.Addr) error {
 func CheckManual(in Input, m Manual) error {
 	g := newGuard(in)
 	p := m.prefix()
-	switch why, never := g.never(p); {
+	switch why, never := g.neverAround(m.Prefix); {
 	case never:
-		return &Refusal{"never", fmt.Sprintf("%v is never listed: %s", p, why), 0}
+		return &Refusal{"never", fmt.Sprintf("%v is never listed: %s", m.Prefix, why), 0}
 	case in.Profile.Threshold(p) == 0:
 		return &Refusal{"wide", fmt.Sprintf("%v is wider than any allocation", p), 0}
 	case m.Evidence == "":
