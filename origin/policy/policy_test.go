@@ -638,6 +638,14 @@ func TestProfileRefused(t *testing.T) {
 		{"ceiling = 10000", "ceiling = 10", "ceiling"},
 		{`rule = "share"`, `rule = "guess"`, "guess"},
 		{`name = "classic"`, `name = "imported"`, "reserved"},
+		{`name = "classic"`, `name = ""`, "not a profile name"},
+		{`name = "classic"`, `name = "My Profile"`, "not a profile name"},
+		{`name = "classic"`, `name = "a\nb"`, "not a profile name"},
+		{`name = "classic"`, `name = "` + strings.Repeat("a", 33) + `"`, "not a profile name"},
+		{`name = "classic"`, `name = "careful"`, "the profile of that name is another one"},
+		{"24 = 5", "24 = 4", "the profile of that name is another one"},
+		{"floor = 100", "floor = 99", "the profile of that name is another one"},
+		{"24 = 5", "24 = 5 # " + strings.Repeat("five ", 1<<14), "more than a snapshot carries"},
 		{"net_limit = 3", "net_limit = 0", "at least 1"},
 		{"share_percent = 60", "share_percent = 160", "above 100"},
 		{`counts = "abusers"`, `counts = "votes"`, "votes"},
@@ -652,5 +660,15 @@ func TestProfileRefused(t *testing.T) {
 	}
 	if _, err := Named("none"); err == nil {
 		t.Error("profile none exists")
+	}
+	for _, tt := range []struct{ old, new string }{
+		{"# The default.", "# Our copy."},
+		{"documentation = false", "documentation = true"},
+		{`name = "classic"`, `name = "our-own-2"`},
+		{`name = "classic"`, `name = "` + strings.Repeat("a", 32) + `"`},
+	} {
+		if _, err := ParseProfile(strings.Replace(good, tt.old, tt.new, 1)); err != nil {
+			t.Errorf("%q for %q: %v", tt.new, tt.old, err)
+		}
 	}
 }
