@@ -106,7 +106,8 @@ func newOriginServe() *cobra.Command {
 publishes a signed snapshot every --every, and within seconds when an operator
 has decided something. Routing files are read again when they change; a bad one
 leaves the routes as they are. A limit that stops a snapshot (share, protected,
-churn) is logged and written to the ledger, and the snapshot before it stays.`,
+churn) is logged and written to the ledger, and the snapshot before it stays.
+--override lifts churn; the other two every edge holds itself.`,
 		Example: `  ucedge keygen bl.example
   ucedge origin serve --ledger ledger.db --routes pfx2as.tsv --key bl.example.key --out publish --listen 127.0.0.1:8081 --admin 127.0.0.1:9091`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

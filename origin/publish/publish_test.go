@@ -278,7 +278,8 @@ func TestPublishRefuses(t *testing.T) {
 	}
 }
 
-func TestLimitsCanBeLifted(t *testing.T) {
+// TestLifting lifts churn, and neither of the limits that edges hold too.
+func TestLifting(t *testing.T) {
 	k := newKey(t, "bl.example")
 	for limit, in := range map[Limit]build.Input{
 		Share:     with(with(with(listOf(0, 9), snapshot.System, "64.0.0.0/3"), snapshot.System, "32.0.0.0/3"), snapshot.System, "28.0.0.0/6"),
@@ -295,14 +296,20 @@ func TestLimitsCanBeLifted(t *testing.T) {
 			if !errors.As(err, &e) || e.Limit != limit {
 				t.Fatalf("error %v, want limit %q", err, limit)
 			}
-			for _, lifted := range []Limit{Share, Protected, Churn} {
-				o := options(start)
-				o.Override = []Limit{lifted}
-				if _, err := Publish(context.Background(), s, in, []note.Signer{k.signer}, o); (err == nil) != (lifted == limit) {
-					t.Errorf("with %q lifted: %v", lifted, err)
-				}
+			o := options(start)
+			o.Override = []Limit{Churn}
+			if _, err := Publish(context.Background(), s, in, []note.Signer{k.signer}, o); (err == nil) != (limit == Churn) {
+				t.Errorf("with churn lifted: %v", err)
 			}
 		})
+	}
+	for limit, want := range map[Limit]string{Share: "every edge holds it too", Protected: "every edge holds it too", "shear": "no limit"} {
+		o := options(start)
+		o.Override = []Limit{Churn, limit}
+		s := newMemory(t)
+		if _, err := Publish(context.Background(), s, listOf(0, 9), []note.Signer{k.signer}, o); err == nil || !strings.Contains(err.Error(), want) || len(s.files) != 0 {
+			t.Errorf("%q lifted: %v, and %d files, want %q and nothing published", limit, err, len(s.files), want)
+		}
 	}
 }
 
