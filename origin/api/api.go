@@ -38,6 +38,9 @@ type Policy interface {
 	// CheckRemoval returns nil if the address may be removed now. A removal
 	// whose decision is in the ledger counts in the next call.
 	CheckRemoval(ctx context.Context, q policy.RemovalRequest) error
+	// CheckLift returns nil if the address may be taken off Levels 2 and 3 now,
+	// or a *policy.Refusal.
+	CheckLift(ctx context.Context, a netip.Addr) error
 	// CheckManual returns nil if the listing may be made.
 	CheckManual(ctx context.Context, m policy.Manual) error
 }

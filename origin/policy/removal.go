@@ -257,17 +257,21 @@ func (h history) origins(u routes.Unit) []snapshot.ASN {
 	return nil
 }
 
-// CheckLift returns nil if whoever uses the address may ask to have a Level 2
-// listing lifted, or a Refusal: not while the address itself is on Level 1.
-func CheckLift(r *Result, a netip.Addr) error {
-	u := routes.UnitOf(a)
-	if own, ok := r.family(u.V6).find(u.Key); ok {
-		return &Refusal{"level1", fmt.Sprintf("%v is itself on Level 1", a), own.last + Window}
+// CheckLift returns nil if whoever uses the address may have it taken off Levels
+// 2 and 3, or a Refusal: not while the address itself is on Level 1. Of
+// in.Impacts it reads those of the address.
+func CheckLift(in Input, a netip.Addr) error {
+	h := history{in, routes.UnitOf(a)}
+	own := in
+	own.Routes, own.Impacts = nil, h.impacts()
+	d := Explain(own, nil, a)
+	switch {
+	case !d.Level1.Listed:
+		return nil
+	case d.Level1.ByHand:
+		return &Refusal{"level1", fmt.Sprintf("%v is itself on Level 1, by hand", d.Address), d.Level1.Ends.Unix()}
 	}
-	if r.onLevel1(u) {
-		return &Refusal{"level1", fmt.Sprintf("%v is itself on Level 1, by hand", a), 0}
-	}
-	return nil
+	return &Refusal{"level1", fmt.Sprintf("%v is itself on Level 1", d.Address), d.EndsExactly}
 }
 
 // CheckManual returns nil if a manual listing may be made beside the earlier
