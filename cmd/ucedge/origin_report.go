@@ -246,6 +246,10 @@ func (f *reportFlags) intoLedger(cmd *cobra.Command, format string, kind snapsho
 	if err != nil {
 		return nil, err
 	}
+	err = tellNewReporter(cmd.Context(), l, f.reporter, func(text string) { fmt.Fprintln(cmd.ErrOrStderr(), "ucedge:", text) })
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
 	outcome, err := importReports(cmd.Context(), l, reports)
 	return outcome, errors.Join(err, l.Close())
 }
