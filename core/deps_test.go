@@ -68,7 +68,8 @@ var arrows = []arrow{
 	{"ucedge/origin", []string{"ucedge/snapshot", "ucedge/snapshot/build", "ucedge/snapshot/manifest", "ucedge/internal/compiled"}, "an origin never meets the edge: a file and a signed text lie between them"},
 	{"ucedge/origin/routes/routestest", []string{"ucedge/origin/routes", "ucedge/snapshot", "ucedge/internal/trial"}, "it lends the real routes to tests"},
 	{"ucedge/internal/compiled", nil, "edge and ledger keep compiled code alike, and share nothing else"},
-	{"ucedge/internal/trial", nil, "tests of every room share it"},
+	{"ucedge/internal/data", nil, "tests and benchmarks of every room share it"},
+	{"ucedge/internal/trial", []string{"ucedge/internal/data"}, "tests of every room share it"},
 }
 
 // TestArrows holds the arrows for every package of the module, tests left out.
