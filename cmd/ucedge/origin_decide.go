@@ -111,6 +111,9 @@ exemption as long.`,
 			if err != nil {
 				return err
 			}
+			if until < 0 {
+				return misusef(cmd, "--for %v has ended already", until)
+			}
 			d := ledger.Decision{Kind: ledger.Exempted, Prefix: subject}
 			if until > 0 {
 				d.Until = time.Now().Add(until).Unix()
