@@ -30,12 +30,18 @@ describe("keys", () => {
   });
 
   it("that are off let everybody in, and leave the header alone", () => {
-    const off = new Keys("\n# none\n");
+    const off = new Keys(undefined);
     const unread = () => {
       throw new Error("the header was read");
     };
     expect(off.on).toBe(false);
     expect(off.admit("/k/any/resolve", unread)).toEqual({ gate: Gate.open, target: "/resolve", name: "" });
+  });
+
+  it.each(["", "\n# none\n"])("of which the last was taken back let nobody in: %j", async (text) => {
+    const none = new Keys(text);
+    expect(await none.admit("/resolve", () => null)).toEqual({ gate: Gate.noKey, target: "/resolve", name: "" });
+    expect(await none.admit("/k/secret-1/resolve", () => null)).toEqual({ gate: Gate.badKey, target: "/resolve", name: "" });
   });
 
   it.each(["mx1", "mx1 abc", `mx1 ${"0".repeat(64)} 1 2`, `a ${"0".repeat(64)}\nb ${"0".repeat(64)}`])("refuse %j", (text) => {
