@@ -38,13 +38,15 @@ const errorSeconds = 1
 // overlap it, and returns the extended buffer. It appends nothing if the
 // message deserves no answer: too short for a header, or a response itself.
 // Now is in seconds since the Unix epoch; gate is what the host decided about
-// the client.
+// the client. Nothing is padded, since a transport that is not encrypted gains
+// nothing from it but amplification (RFC 7830 6): Serve does that.
 func (c *Core) AppendAnswer(dst, msg []byte, now int64, gate Gate) []byte {
 	a := noAnswer
 	read := a.query.parse(msg)
 	if read == noQuery {
 		return dst
 	}
+	a.query.padding = false
 	dst, _ = a.append(dst, c, read, now, gate)
 	return dst
 }
