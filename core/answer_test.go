@@ -152,6 +152,46 @@ func BenchmarkServe(b *testing.B) {
 	})
 }
 
+// TestZeroTTL holds that HTTP keeps nothing whose TTL says that nobody may (RFC
+// 8484 5.1), on whichever way it is asked for and however late the snapshot is.
+func TestZeroTTL(t *testing.T) {
+	zones := worldZones()
+	for i := range zones {
+		zones[i].TTL, zones[i].NSTTL, zones[i].Minimum = 0, 0, 0
+	}
+	s := newSnapshot(t, build.Input{Zones: zones, Listings: worldListings(), Profile: snapshot.Profile{Name: "classic"}})
+	endless := worldManifest
+	endless.Next = 0
+	for _, m := range []Manifest{worldManifest, endless} {
+		c := New(s, m)
+		for _, target := range []string{
+			"/dns-query?dns=" + base64.RawURLEncoding.EncodeToString(packQuery(t, "1.2.0.192.dnsbl-1.bl.example. A")),
+			"/dns-query?dns=" + base64.RawURLEncoding.EncodeToString(packQuery(t, "2.2.0.192.dnsbl-1.bl.example. A")),
+			"/dns-query?dns=" + base64.RawURLEncoding.EncodeToString(packQuery(t, "dnsbl-1.bl.example. NS")),
+			"/resolve?name=1.2.0.192.dnsbl-1.bl.example",
+			"/resolve?ip=192.0.2.1",
+		} {
+			for _, now := range []int64{noon, worldManifest.Next + 1} {
+				var resp Response
+				c.Serve(&Request{Now: now, Method: []byte("GET"), Target: []byte(target)}, &resp)
+				if got := fieldOf(&resp, "cache-control"); resp.Status != 200 || got != "max-age=0" {
+					t.Errorf("%s at %d: status %d, %q, want max-age=0", target, now, resp.Status, got)
+				}
+			}
+		}
+	}
+}
+
+// fieldOf returns the value of a header field of a response.
+func fieldOf(resp *Response, name string) string {
+	for _, f := range resp.Fields {
+		if string(f.Name) == name {
+			return string(f.Value)
+		}
+	}
+	return ""
+}
+
 // TestAppend holds that an answer is appended: what stands in the buffer stays,
 // and the answer is the same wherever it stands.
 func TestAppend(t *testing.T) {

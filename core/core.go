@@ -90,10 +90,11 @@ func (c *Core) age(now int64) uint64 {
 }
 
 // lifetime cuts ttl, in seconds, so that no cache keeps an answer longer than
-// until the next snapshot is due. It is at least 1, also when that is past.
+// until the next snapshot is due. When that is past, a second is left; a TTL of
+// zero stays zero (RFC 8484 5.1).
 func (c *Core) lifetime(ttl uint32, now int64) uint32 {
 	if c.manifest.Next != 0 {
 		ttl = uint32(min(int64(ttl), max(1, c.manifest.Next-now)))
 	}
-	return max(1, ttl)
+	return ttl
 }
