@@ -16,7 +16,7 @@ type Core struct {
 	manifest Manifest
 	zones    []zone
 	levels   [4]*zone // by level, the zone whose settings speak for it; nil if there is none
-	host     []byte   // Manifest.Host on the wire, or nil
+	endpoint []byte   // data of the SVCB record that names this edge, or nil
 	cacheTag []byte   // "serial-" and the serial
 	etag     []byte   // of the filter: the sum of its image, in quotes
 }
@@ -27,13 +27,8 @@ type Core struct {
 // Zones with a name that DNS cannot carry are left out; the builder of an
 // image refuses them.
 func New(s *snapshot.Snapshot, m Manifest) *Core {
-	c := &Core{snap: s, manifest: m}
+	c := &Core{snap: s, manifest: m, endpoint: endpoint(m.Host)}
 	c.cacheTag = appendUint([]byte("serial-"), uint64(m.Serial))
-	if m.Host != "" {
-		if host, _, ok := wireName(m.Host); ok {
-			c.host = host
-		}
-	}
 	if s == nil {
 		return c
 	}

@@ -31,11 +31,15 @@ type scene struct {
 func newScene(t testing.TB) *scene {
 	named := worldManifest
 	named.Host = "doh.bl.example"
+	ported, unnamed := worldManifest, worldManifest
+	ported.Host, unnamed.Host = "doh.bl.example:8443", "doh.bl.example:0"
 	world := newWorld(t)
 	return &scene{
 		cores: map[string]*Core{
 			"world":    New(world, worldManifest),
 			"named":    New(world, named),
+			"ported":   New(world, ported),
+			"unnamed":  New(world, unnamed),
 			"filtered": New(newFiltered(t), worldManifest),
 			"advice":   New(newSnapshot(t, adviceWorld("classic")), worldManifest),
 			"impacts":  New(newSnapshot(t, adviceWorld("impacts")), worldManifest),

@@ -32,9 +32,10 @@ type Manifest struct {
 	Next    int64 // when the next manifest is due
 	Expires int64 // from then on every answer is SERVFAIL
 
-	// Host is the name under which clients reach this edge, for the discovery
-	// of designated resolvers (RFC 9462). It is the edge's own setting and no
-	// part of the signed text; empty means that the edge has no name to tell.
+	// Host is the name under which clients reach this edge, and behind a colon
+	// the port of DNS over HTTPS unless it is 443, for the discovery of
+	// designated resolvers (RFC 9462). It is the edge's own setting and no part
+	// of the signed text; empty means that the edge has no name to tell.
 	Host string
 }
 
