@@ -162,7 +162,7 @@ func (a *answer) fromZone(z *zone) {
 	} else {
 		v := noVerdict
 		a.core.judge(&v, z, &o, a.now)
-		if !v.exists {
+		if !v.exists && !z.isBetween(&a.query) {
 			a.rcode = rcodeName
 		}
 		a.listed(&v, o.address)

@@ -5,7 +5,10 @@ import (
 	"encoding/base64"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
+
+	"github.com/miekg/dns"
 
 	"ucedge/snapshot"
 	"ucedge/snapshot/build"
@@ -190,6 +193,35 @@ func fieldOf(resp *Response, name string) string {
 		}
 	}
 	return ""
+}
+
+// TestNestedZones holds that a name between two zones exists, with nothing at
+// it (RFC 8020 2): to a resolver NXDOMAIN there denies all of the lower zone.
+func TestNestedZones(t *testing.T) {
+	zones := worldZones()[:3]
+	zones[0].Suffix, zones[1].Suffix, zones[2].Suffix = "b.example", "x.y.1.b.example", "w.b.example"
+	c := New(newSnapshot(t, build.Input{Zones: zones, Profile: snapshot.Profile{Name: "classic"}}), worldManifest)
+	for _, row := range []struct {
+		name  string
+		rcode int
+		soa   string // of the zone that answers
+	}{
+		{"y.1.b.example.", dns.RcodeSuccess, "b.example."},
+		{"1.b.example.", dns.RcodeSuccess, "b.example."},
+		{"Y.1.B.Example.", dns.RcodeSuccess, "b.example."},
+		{"z.1.b.example.", dns.RcodeNameError, "b.example."},
+		{"y.y.1.b.example.", dns.RcodeNameError, "b.example."},
+		{"y.b.example.", dns.RcodeNameError, "b.example."},
+		{"x.y.1.b.example.", dns.RcodeSuccess, "x.y.1.b.example."},
+		{"y.x.y.1.b.example.", dns.RcodeNameError, "x.y.1.b.example."},
+		{"w.b.example.", dns.RcodeSuccess, "w.b.example."},
+		{"1.w.b.example.", dns.RcodeNameError, "w.b.example."},
+	} {
+		m := ask(t, c, row.name, dns.TypeA, noon)
+		if len(m.Answer) != 0 || len(m.Ns) != 1 || m.Rcode != row.rcode || !strings.EqualFold(m.Ns[0].Header().Name, row.soa) {
+			t.Errorf("%s: got %v, want RCODE %d and the SOA of %s", row.name, m, row.rcode, row.soa)
+		}
+	}
 }
 
 // TestAppend holds that an answer is appended: what stands in the buffer stays,

@@ -41,6 +41,11 @@ func New(s *snapshot.Snapshot, m Manifest) *Core {
 		}
 	}
 	for i := range c.zones {
+		for j := range c.zones {
+			c.zones[i].noteBetween(&c.zones[j])
+		}
+	}
+	for i := range c.zones {
 		if z := &c.zones[i]; int(z.Level) < len(c.levels) {
 			c.levels[z.Level] = z
 		}
