@@ -112,7 +112,7 @@ func (a *answer) resolve(read parsing, gate Gate) {
 		a.rcode = rcodeFormat
 	case q.opt && q.version > 0:
 		a.rcode = rcodeBadVers
-	case gate != Open:
+	case !gate.lets():
 		a.fail(rcodeRefused, edeProhibited)
 	case q.class != classIN, q.qtype == typeAXFR, q.qtype == typeIXFR:
 		a.rcode = rcodeRefused

@@ -50,7 +50,7 @@ func newScene(t testing.TB) *scene {
 	}
 }
 
-var gates = map[string]Gate{"open": Open, "no-key": NoKey, "bad-key": BadKey, "over-rate": OverRate}
+var gates = map[string]Gate{"open": Open, "no-key": NoKey, "bad-key": BadKey, "over-rate": OverRate, "keyed": Keyed}
 
 // set obeys a line that sets the scene, and reports false if it is none.
 func (s *scene) set(t *testing.T, line string) bool {

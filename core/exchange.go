@@ -11,7 +11,11 @@ const (
 	NoKey         // keys are on and the request has none: 401, DNS REFUSED + EDE 18
 	BadKey        // the key is unknown or revoked: 403, DNS REFUSED + EDE 18
 	OverRate      // past its quota: 429 + Retry-After, DNS REFUSED + EDE 18
+	Keyed         // open to the holder of a key alone: no shared cache may keep it (RFC 9111 3.5), or a revoked key would live on there
 )
+
+// lets reports whether the client may ask.
+func (g Gate) lets() bool { return g == Open || g == Keyed }
 
 // A Ref names bytes that the host holds and sends in place of a body, so that
 // they need not pass through a guest.

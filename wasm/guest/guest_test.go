@@ -257,7 +257,7 @@ func TestGuest(t *testing.T) {
 // compare asks guest and core the same.
 func (g *guest) compare(c *core.Core) {
 	g.t.Helper()
-	for _, gate := range []core.Gate{core.Open, core.NoKey, core.BadKey, core.OverRate} {
+	for _, gate := range []core.Gate{core.Open, core.NoKey, core.BadKey, core.OverRate, core.Keyed} {
 		for _, msg := range []string{query, "", query[:20], strings.ToUpper(query)} {
 			g.put(abi.ExportRequestBuffer, []byte(msg + " ")[:max(1, len(msg))])
 			got := g.read(g.call(abi.ExportAnswer, uint64(len(msg)), noon, uint64(gate)))

@@ -37,7 +37,7 @@ export class Keys {
     const secret = inPath !== "" ? inPath : bearer(authorization());
     if (secret === "") return { gate: Gate.noKey, target: rest, name: "" };
     const name = this.#seen.get(secret);
-    return name === undefined ? this.#find(rest, secret) : { gate: Gate.open, target: rest, name };
+    return name === undefined ? this.#find(rest, secret) : { gate: Gate.keyed, target: rest, name };
   }
 
   async #find(target: string, secret: string): Promise<Client> {
@@ -45,7 +45,7 @@ export class Keys {
     const name = this.#names.get(hex(digest));
     if (name === undefined) return { gate: Gate.badKey, target, name: "" };
     this.#seen.set(secret, name);
-    return { gate: Gate.open, target, name };
+    return { gate: Gate.keyed, target, name };
   }
 }
 

@@ -14,12 +14,12 @@ describe("keys", () => {
 
   it.each([
     ["/dns-query?dns=AA", null, { gate: Gate.noKey, target: "/dns-query?dns=AA", name: "" }],
-    ["/k/secret-1/dns-query?dns=AA", null, { gate: Gate.open, target: "/dns-query?dns=AA", name: "mx1" }],
-    ["/k/secret-2/", null, { gate: Gate.open, target: "/", name: "mx2" }],
+    ["/k/secret-1/dns-query?dns=AA", null, { gate: Gate.keyed, target: "/dns-query?dns=AA", name: "mx1" }],
+    ["/k/secret-2/", null, { gate: Gate.keyed, target: "/", name: "mx2" }],
     ["/k/wrong/resolve", null, { gate: Gate.badKey, target: "/resolve", name: "" }],
     ["/k//resolve", null, { gate: Gate.noKey, target: "/resolve", name: "" }],
-    ["/resolve", "Bearer secret-2", { gate: Gate.open, target: "/resolve", name: "mx2" }],
-    ["/resolve", "bEARER   secret-2 ", { gate: Gate.open, target: "/resolve", name: "mx2" }],
+    ["/resolve", "Bearer secret-2", { gate: Gate.keyed, target: "/resolve", name: "mx2" }],
+    ["/resolve", "bEARER   secret-2 ", { gate: Gate.keyed, target: "/resolve", name: "mx2" }],
     ["/resolve", "Bearer wrong", { gate: Gate.badKey, target: "/resolve", name: "" }],
     ["/resolve", "Basic secret-2", { gate: Gate.noKey, target: "/resolve", name: "" }],
     ["/k/wrong/resolve", "Bearer secret-2", { gate: Gate.badKey, target: "/resolve", name: "" }],
