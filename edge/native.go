@@ -41,7 +41,7 @@ func (e *NativeEngine) Load(_ context.Context, g *Generation) error {
 	if e.current.Load() == nil {
 		return ErrClosed
 	}
-	s, err := openGeneration(g)
+	s, err := snapshot.OpenVerified(g.Image, g.Filter)
 	if err != nil {
 		return fmt.Errorf("load serial %d: %w", g.Manifest.Serial, err)
 	}
@@ -99,17 +99,4 @@ func (e *NativeEngine) Close(context.Context) error {
 	defer e.loading.Unlock()
 	e.current.Store(nil)
 	return nil
-}
-
-// openGeneration opens the image of g behind its filter, if it has one.
-func openGeneration(g *Generation) (*snapshot.Snapshot, error) {
-	s, err := snapshot.Open(g.Image)
-	if err != nil || len(g.Filter) == 0 {
-		return s, err
-	}
-	f, err := snapshot.OpenFilter(g.Filter)
-	if err != nil {
-		return nil, err
-	}
-	return s.WithFilter(f)
 }
