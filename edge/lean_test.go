@@ -87,9 +87,9 @@ func TestGateOverHTTP2(t *testing.T) {
 	at, _ := start(t, Config{Engine: wasmEngine(t, testGuest, WasmOptions{}), KeyFile: keyFile, Rate: 0.01, Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	client := newClient(t, nil, overH2C)
 	for _, row := range []struct{ target, auth, forwarded, want string }{
-		{"/k/one/x?y", "", "192.0.2.1", "|0|GET|/x?y|"},
+		{"/k/one/x?y", "", "192.0.2.1", "|4|GET|/x?y|"},
 		{"/x", "bearer  one", "192.0.2.2", "|3|GET|/x|"}, // the key's one request of 100 seconds has been spent
-		{"/x", "Bearer two", "192.0.2.1", "|0|GET|/x|"},
+		{"/x", "Bearer two", "192.0.2.1", "|4|GET|/x|"},
 		{"/x", "Bearer two", "192.0.2.4", "|3|GET|/x|"},
 		{"/x", "", "192.0.2.1", "|1|GET|/x|"},
 		{"/k/three", "", "192.0.2.1", "|3|GET|/|"}, // the address's one

@@ -13,7 +13,7 @@ import (
 // A NativeEngine runs the core as a part of this program, without a guest. It
 // is what the guest is compared with, in answers and in speed.
 type NativeEngine struct {
-	host    string     // name under which clients reach this edge
+	host    string     // name and port under which clients reach this edge
 	loading sync.Mutex // one Load or Renew at a time
 	current atomic.Pointer[native]
 }
@@ -26,7 +26,7 @@ type native struct {
 }
 
 // NewNativeEngine returns an engine that answers "not ready" until its first
-// Load. The host is the name under which clients reach this edge
+// Load. The host is the name and port under which clients reach this edge
 // (core.Manifest); it may be empty.
 func NewNativeEngine(host string) *NativeEngine {
 	e := &NativeEngine{host: host}

@@ -133,7 +133,7 @@ const requestBytesMax = 1 << 20
 
 //go:wasmexport answer
 func answer(n uint32, now int64, gate uint32) uint64 {
-	if n > uint32(len(request)) || gate > uint32(core.OverRate) {
+	if n > uint32(len(request)) || gate > uint32(core.Keyed) {
 		fail("the message is longer than the request buffer, or the gate is unknown")
 		return 0
 	}

@@ -257,7 +257,7 @@ func TestGuest(t *testing.T) {
 // compare asks guest and core the same.
 func (g *guest) compare(c *core.Core) {
 	g.t.Helper()
-	for _, gate := range []core.Gate{core.Open, core.NoKey, core.BadKey, core.OverRate} {
+	for _, gate := range []core.Gate{core.Open, core.NoKey, core.BadKey, core.OverRate, core.Keyed} {
 		for _, msg := range []string{query, "", query[:20], strings.ToUpper(query)} {
 			g.put(abi.ExportRequestBuffer, []byte(msg + " ")[:max(1, len(msg))])
 			got := g.read(g.call(abi.ExportAnswer, uint64(len(msg)), noon, uint64(gate)))
@@ -330,13 +330,11 @@ func TestMisuse(t *testing.T) {
 	at := g.put(abi.ExportImageBuffer, image)
 	refused("another length", g.call(abi.ExportLoad, at, uint64(len(image)-1), 0, 0))
 	refused("a filter that nobody gave", g.call(abi.ExportLoad, at, uint64(len(image)), 64, 64))
-	damaged := bytes.Clone(image)
-	damaged[len(damaged)/2] ^= 1
-	if g.load(damaged, nil) == "" {
-		t.Error("a damaged image was loaded")
+	if cut := image[:len(image)-8]; g.load(cut, nil) == "" {
+		t.Error("an image that is cut was loaded")
 	}
-	if g.load(image, damaged) == "" {
-		t.Error("a damaged filter was loaded")
+	if g.load(image, image) == "" {
+		t.Error("an image was taken as a filter")
 	}
 	if problem := g.load(image, filter); problem != "" {
 		t.Fatal(problem)
