@@ -3,11 +3,15 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,7 +48,7 @@ func (f *edgeFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	addChoice(cmd, &f.engine, "engine", "wasm", "what answers: wasm (the guest, as on a CDN) or native (the same core without it)", "wasm", "native")
 	flags.IntVar(&f.instances, "instances", 0, "guests that answer at once; 0 is one a processor")
-	flags.StringVar(&f.host, "host", "", "name under which clients reach this edge, told by discovery (RFC 9462)")
+	flags.StringVar(&f.host, "host", "", "NAME[:PORT] of DNS over HTTPS here, told by discovery (RFC 9462); without PORT that of --https, or 443 behind a proxy")
 	flags.StringVar(&f.cache, "cache", "", "folder for compiled guest code; empty is compiled in STATE")
 	flags.StringVar(&f.https, "https", "", "address to serve HTTP/1.1 and HTTP/2 over TLS on, for example :443")
 	flags.StringVar(&f.http, "http", "", "address to serve cleartext HTTP/1.1 and HTTP/2 on, behind a proxy or for tests")
@@ -78,7 +82,8 @@ has signed: DNS over HTTPS (RFC 8484), dns-json, the check API and, if asked, DN
 The source is a folder, a URL of one, or a bucket behind an S3 API, for which
 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are taken from the environment; without
 them it must be open to anybody. What the edge verified last stays in --state, so that a restart
-answers at once, and answers go on when the source is gone or lies.`,
+answers at once, and answers go on when the source is gone or lies; an edge whose
+--state cannot be written does not start.`,
 		Example: `  ucedge edge --from https://origin.example/publish --pub bl.example.pub --https :443 --tls-cert chain.pem --tls-key key.pem
   ucedge edge --from s3://ACCOUNT.r2.cloudflarestorage.com/lists/bl.example --pub bl.example.pub --http 127.0.0.1:8080
   ucedge edge --from /srv/publish --pub bl.example.pub --http 127.0.0.1:8080 --dns 127.0.0.1:5353 --admin 127.0.0.1:9090`,
@@ -106,7 +111,7 @@ answers at once, and answers go on when the source is gone or lies.`,
 	flags.StringVar(&from, "from", "", "folder, URL or bucket of the snapshots: publish, https://HOST/PATH, s3://HOST/BUCKET[/PREFIX]")
 	flags.StringVar(&list, "list", "", "name of the list; empty is that of the first key")
 	flags.StringArrayVar(&pubs, "pub", nil, "file with a public key to trust (repeatable)")
-	flags.StringVar(&state, "state", "state", "folder for what must outlive a restart")
+	flags.StringVar(&state, "state", "state", "folder for what must outlive a restart; empty keeps nothing, and every start is cold")
 	return cmd
 }
 
@@ -133,11 +138,18 @@ func (f *edgeFlags) run(cmd *cobra.Command, log *slog.Logger, from, list, state 
 	if err != nil {
 		return err
 	}
+	if err := makeState(state); err != nil {
+		return err
+	}
 	config, err := f.config(log, state)
 	if err != nil {
 		return misusef(cmd, "%v", err)
 	}
-	engine, err := f.newEngine(ctx, log, state)
+	host, err := f.endpoint()
+	if err != nil {
+		return misusef(cmd, "%v", err)
+	}
+	engine, err := f.newEngine(ctx, log, state, host)
 	if err != nil {
 		return err
 	}
@@ -145,17 +157,76 @@ func (f *edgeFlags) run(cmd *cobra.Command, log *slog.Logger, from, list, state 
 	metrics := edge.NewMetrics(engine)
 	syncer := &edge.Syncer{
 		Source: source, Engine: engine, Keys: keys, List: list,
-		State: filepath.Join(state, "snapshot"), Look: f.look,
+		State: within(state, "snapshot"), Look: f.look,
 		Log: log, Failed: metrics.SyncFailed,
 	}
 	config.Engine, config.Metrics, config.Follow, config.Listening = engine, metrics, syncer.Run, listening
 	return edge.Run(ctx, config)
 }
 
-func (f *edgeFlags) newEngine(ctx context.Context, log *slog.Logger, state string) (edge.Engine, error) {
+// within returns the name of a folder inside the state folder, or nothing where
+// nothing is to be kept.
+func within(state, name string) string {
+	if state == "" {
+		return ""
+	}
+	return filepath.Join(state, name)
+}
+
+// makeState makes the state folder and tries whether it can be written. Without
+// it an edge works until it is started again while its source is away, so the
+// time to say so is the first start, whichever engine answers.
+func makeState(state string) error {
+	if state == "" {
+		return nil
+	}
+	for _, folder := range []string{state, within(state, "snapshot")} {
+		err := os.MkdirAll(folder, 0o755)
+		if err == nil {
+			err = tryWrite(folder)
+		}
+		if err != nil {
+			return fmt.Errorf("state folder %q: %w; let this user write there, name another one with --state, or keep nothing with --state ''", folder, err)
+		}
+	}
+	return nil
+}
+
+// tryWrite makes a file in a folder and removes it.
+func tryWrite(folder string) error {
+	file, err := os.CreateTemp(folder, "tmp-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Close(), os.Remove(file.Name()))
+}
+
+// endpoint returns the name and port that discovery tells (core.Manifest), or
+// nothing if there is no name to tell.
+func (f *edgeFlags) endpoint() (string, error) {
+	name, port, found := strings.Cut(f.host, ":")
+	switch {
+	case f.host == "":
+		return "", nil
+	case !found && f.https == "":
+		port = "https" // of the proxy that clients reach
+	case !found:
+		port = portOf(f.https)
+	}
+	number, err := net.LookupPort("tcp", port)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("--host %q: %w", f.host, err)
+	case number == 0:
+		return "", fmt.Errorf("--host %q: which port? NAME:PORT says it", f.host)
+	}
+	return net.JoinHostPort(name, strconv.Itoa(number)), nil
+}
+
+func (f *edgeFlags) newEngine(ctx context.Context, log *slog.Logger, state, host string) (edge.Engine, error) {
 	switch f.engine {
 	case "native":
-		return edge.NewNativeEngine(f.host), nil
+		return edge.NewNativeEngine(host), nil
 	case "wasm":
 		guest, err := wasm.Guest()
 		if err != nil {
@@ -163,13 +234,13 @@ func (f *edgeFlags) newEngine(ctx context.Context, log *slog.Logger, state strin
 		}
 		cache := f.cache
 		if cache == "" {
-			cache = filepath.Join(state, "compiled")
+			cache = within(state, "compiled")
 		}
 		if err := watchdog.Start(ctx, watchdog.Every, watchdog.Limit()); err != nil {
 			log.Warn("a guest that never returns would hang this process", "err", err)
 		}
 		return edge.NewWasmEngine(ctx, guest, edge.WasmOptions{
-			CacheDir: cache, Instances: f.instances, Host: f.host,
+			CacheDir: cache, Instances: f.instances, Host: host,
 			OnTrap: func(err error) { log.Error("guest trapped", "err", err) },
 		})
 	}
@@ -199,6 +270,9 @@ func (f *edgeFlags) config(log *slog.Logger, state string) (edge.Config, error) 
 // tls reads the certificate, or makes one for local use.
 func (f *edgeFlags) tls(log *slog.Logger, state string) (*tls.Config, error) {
 	certFile, keyFile := f.certFile, f.keyFile
+	if certFile == "" && state == "" {
+		return nil, errors.New("--https needs --tls-cert, or --state to keep a certificate that is made")
+	}
 	if certFile == "" {
 		var err error
 		if certFile, keyFile, err = edge.SelfSigned(filepath.Join(state, "tls")); err != nil {
