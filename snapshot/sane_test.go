@@ -139,8 +139,8 @@ func TestSaneLies(t *testing.T) {
 			[]byte{6, 32, 32}, []uint32{8 << 24, 10 << 24, 10<<24 | 128<<16}, []byte{0, 0, 2}, []byte{1, 0, 0}},
 		{"out of order", protected("10.0.0.0/8"), "10.1.2.3", 32,
 			[]byte{32, 16, 32, 32}, []uint32{9 << 24, 10<<24 | 1<<16, 9<<24 | 1, 11 << 24}, []byte{0, 0, 1, 0}, []byte{1, 1, 1, 1}},
-		{"a length that counts as the longest", protected("160.0.0.0/8"), "160.0.0.1", 6,
-			[]byte{6, 200}, []uint32{8 << 24, 160 << 24}, []byte{0, 0}, []byte{0, 1}},
+		{"a length that counts as the longest", protected("162.0.0.0/8"), "162.0.0.1", 6,
+			[]byte{201, 200}, []uint32{8 << 24, 160 << 24}, []byte{0, 0}, []byte{0, 1}},
 		{"parents that hold nothing", share(100), "72.0.0.1", 6, []byte{4, 5, 6, 6, 6, 6, 6, 6, 6, 6, 6},
 			[]uint32{16 << 24, 32 << 24, 40 << 24, 44 << 24, 48 << 24, 52 << 24, 56 << 24, 60 << 24, 64 << 24, 68 << 24, 72 << 24},
 			[]byte{0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9}, []byte{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}},
@@ -181,22 +181,28 @@ func TestSaneIsSound(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
 	limits := snapshot.Limits{Share: [snapshot.System]uint32{0, 0, 300}, Protected: []netip.Prefix{
 		netip.MustParsePrefix("64.0.0.0/9"), netip.MustParsePrefix("200.0.0.0/10"), netip.MustParsePrefix("96.64.0.0/10")}}
-	var opened, taken, refused int
-	for range 4000 {
-		n := 1 + r.IntN(24)
+	var opened, taken, refused, long int
+	for range 2000 {
+		n, widest, listings := 1+r.IntN(24), 2+r.IntN(bits), 4
+		if r.IntN(2) == 0 { // as many as loops look at together, and more
+			n, widest, listings = 1+r.IntN(240), 2, 40
+		}
 		lengths, starts := make([]byte, n), make([]uint32, n)
 		parents, rows := make([]byte, n), make([]byte, n)
 		start, step := r.Uint32N(1<<bits), 1+r.Uint32N(1<<bits/uint32(n))
 		for i := range n {
-			lengths[i] = byte(bits - r.IntN(2+r.IntN(bits)))
+			lengths[i] = byte(bits - r.IntN(widest))
 			if start += r.Uint32N(step); r.IntN(20) == 0 {
 				start -= r.Uint32N(step)
 			}
 			starts[i] = start % (1 << bits) << (32 - bits)
-			if r.IntN(20) == 0 {
+			if r.IntN(10*n) < 20 {
 				lengths[i] = byte(r.Uint32())
 			}
 			parents[i], rows[i] = byte(r.IntN(3)), byte(min(1, r.IntN(4)))
+			if listings > 4 {
+				rows[i] = byte(r.IntN(listings) / (listings - 1))
+			}
 		}
 		image, err := lyingNets(t, bits, lengths, starts, parents, rows)
 		if err != nil {
@@ -214,6 +220,9 @@ func TestSaneIsSound(t *testing.T) {
 			continue
 		}
 		taken++
+		if n > 64 {
+			long++
+		}
 		what := "lengths %d starts %x parents %d rows %d"
 		if tooMuch(s, limits, bits) {
 			t.Fatalf("more than the share is listed: "+what, lengths, starts, parents, rows)
@@ -226,9 +235,54 @@ func TestSaneIsSound(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d images opened, %d taken, %d refused", opened, taken, refused)
-	if taken < 100 || refused < 100 {
-		t.Errorf("%d images taken and %d refused: the test tells little", taken, refused)
+	t.Logf("%d images opened, %d taken, %d of these long, %d refused", opened, taken, long, refused)
+	if taken < 100 || long < 100 || refused < 100 {
+		t.Errorf("%d images taken, %d of these long, and %d refused: the test tells little", taken, long, refused)
+	}
+}
+
+// TestSaneSeesEach puts one net that exceeds a limit at each place among many
+// that do not.
+func TestSaneSeesEach(t *testing.T) {
+	limits := snapshot.Limits{Share: [snapshot.System]uint32{0, 0, 100}, Protected: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+	for _, tt := range []struct {
+		name          string
+		before, after uint32 // starts of the others
+		start         uint32
+		bits          byte
+	}{
+		{"inside", 9 << 24, 11 << 24, 10<<24 | 1<<16, 16},
+		{"inside, of the first byte of others", 9<<24 | 255<<16, 10<<24 | 255<<16, 10 << 24, 9},
+		{"around", 7 << 24, 12 << 24, 8 << 24, 6},
+		{"out of order", 9 << 24, 9<<24 | 1<<16, 10<<24 | 1<<16, 16},
+		{"an eighth", 31 << 24, 64 << 24, 32 << 24, 3},
+	} {
+		for before := range 130 {
+			for _, after := range []int{0, 1, 3, 7, 31, 40, 70} {
+				var lengths, parents, rows []byte
+				var starts []uint32
+				add := func(start uint32, bits, row byte) {
+					lengths, starts, parents, rows = append(lengths, bits), append(starts, start), append(parents, 0), append(rows, row)
+				}
+				for i := range before {
+					add(tt.before+uint32(i), 32, 1)
+				}
+				add(tt.start, tt.bits, 1)
+				for i := range after {
+					add(tt.after+uint32(i), 32, 0)
+				}
+				image, err := lyingNets(t, 32, lengths, starts, parents, rows)
+				if err != nil && tt.start > tt.after && after > 0 {
+					continue // Open has seen it
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if mustOpen(t, image).Sane(limits) == nil {
+					t.Fatalf("%s: taken behind %d and before %d others", tt.name, before, after)
+				}
+			}
+		}
 	}
 }
 
