@@ -524,6 +524,20 @@ func TestAuditPages(t *testing.T) {
 	}
 }
 
+// slowAudit is a ledger whose pages take until nobody waits for them.
+type slowAudit struct{ ledger.Ledger }
+
+func (slowAudit) Audit(ctx context.Context, _ ledger.Page) ([]ledger.Decision, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestAuditTime: a page that takes too long is given up, and its sender told.
+func TestAuditTime(t *testing.T) {
+	w := newWorld(t, func(s *api.Settings) { s.Ledger, s.Limits.AuditTime = slowAudit{s.Ledger}, time.Millisecond })
+	w.expect(call{method: "GET", path: "/v1/audit"}, 503, "takes too long", "narrower prefix")
+}
+
 func TestRateLimits(t *testing.T) {
 	w := newWorld(t, func(s *api.Settings) {
 		s.Limits.ClientPerSecond, s.Limits.ClientBurst = 0.5, 3

@@ -19,6 +19,8 @@ type Limits struct {
 	ClientBurst     int     // DefaultClientBurst
 	KeyPerSecond    float64 // requests of one key; DefaultKeyPerSecond
 	KeyBurst        int     // DefaultKeyBurst
+
+	AuditTime time.Duration // to find a page of the audit; DefaultAuditTime
 }
 
 // Defaults of Limits.
@@ -30,12 +32,13 @@ const (
 	DefaultClientBurst     = 20 // a look-up page asks for a handful
 	DefaultKeyPerSecond    = 50 // a trap may send each report by itself
 	DefaultKeyBurst        = 200
+	DefaultAuditTime       = 2 * time.Second // a page takes milliseconds, but for odd questions to a huge ledger
 )
 
 // stall is how long a body may bring nothing before its request is given up.
 const stall = 30 * time.Second
 
-func setDefault[T int | int64 | float64](value *T, otherwise T) {
+func setDefault[T int | int64 | float64 | time.Duration](value *T, otherwise T) {
 	if *value == 0 {
 		*value = otherwise
 	}
@@ -49,6 +52,7 @@ func (l *Limits) setDefaults() {
 	setDefault(&l.ClientBurst, DefaultClientBurst)
 	setDefault(&l.KeyPerSecond, DefaultKeyPerSecond)
 	setDefault(&l.KeyBurst, DefaultKeyBurst)
+	setDefault(&l.AuditTime, DefaultAuditTime)
 }
 
 // limiterSlots is how many buckets a limiter has: so many that two busy
