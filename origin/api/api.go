@@ -5,7 +5,8 @@
 // openapi.yaml. Promised: a report that the response counts as accepted is on
 // stable storage; each change has its row in the ledger; reporter names and
 // trap identities are in no public answer. Not promised: TLS and time-outs of
-// connections, which belong to the server around it.
+// connections, which belong to the server around it; those of its read and write
+// deadlines are moved for bodies of reports alone.
 package api
 
 import (

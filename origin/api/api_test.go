@@ -34,6 +34,7 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 type world struct {
 	*testing.T
 	url                         string
+	handler                     http.Handler
 	ledger                      *ledger.SQLite
 	live                        *state.Live
 	reporter, operator, revoked string // secrets
@@ -85,7 +86,7 @@ func newWorld(t *testing.T, change func(*api.Settings)) *world {
 	}
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	w.url = server.URL
+	w.url, w.handler = server.URL, h
 	w.reporter, w.operator, w.revoked = w.key(ledger.Reporter, "feed-a"), w.key(ledger.Operator, "alice"), w.key(ledger.Reporter, "feed-b")
 	w.revoke("feed-b")
 	return w

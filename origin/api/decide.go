@@ -22,6 +22,10 @@ type removalRequest struct {
 // postRemoval removes an address from Level 1: for an operator who says how
 // control of it was proven, or for whoever asks from that address.
 func (h *Handler) postRemoval(w http.ResponseWriter, r *http.Request) {
+	if bearer(r).ID == "" && !h.SelfRemoval {
+		h.refuse(w, r, fail(http.StatusUnauthorized, "a key is needed"))
+		return
+	}
 	var q removalRequest
 	if err := h.readJSON(w, r, &q); err != nil {
 		h.refuse(w, r, err)
@@ -46,9 +50,6 @@ func (h *Handler) remover(r *http.Request, q *removalRequest) (actor string, err
 	}
 	if key := bearer(r); key.ID != "" {
 		return key.Name, needs("proof", q.Proof != "")
-	}
-	if !h.SelfRemoval {
-		return "", fail(http.StatusUnauthorized, "a key is needed")
 	}
 	if client := h.Client(r); !client.IsValid() || client != q.Address {
 		return "", fail(http.StatusForbidden, "the request does not come from the address that it is about")

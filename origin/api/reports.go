@@ -7,7 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
+	"time"
 
 	"ucedge/origin/ledger"
 	"ucedge/origin/report"
@@ -66,24 +66,32 @@ func (h *Handler) postReports(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, fail(http.StatusTooManyRequests, "too many uploads at once"))
 		return
 	}
-	parse, err := h.parser(r)
+	control := http.NewResponseController(w)
+	control.SetWriteDeadline(time.Time{}) // the body may take hours; see patient
+	outcome, status, err := h.takeBody(w, r)
+	control.SetWriteDeadline(time.Now().Add(answerTime))
 	if err != nil {
 		h.refuse(w, r, err)
 		return
+	}
+	respond(w, status, outcome)
+}
+
+// takeBody takes the reports of a request's body.
+func (h *Handler) takeBody(w http.ResponseWriter, r *http.Request) (outcome, int, error) {
+	parse, err := h.parser(r)
+	if err != nil {
+		return outcome{}, 0, err
 	}
 	body, err := h.openBody(w, r)
 	if err != nil {
-		h.refuse(w, r, err)
-		return
+		return outcome{}, 0, err
 	}
 	defer body.Close()
 	in := intake{h: h, reporter: bearer(r).Name}
-	status, err := in.take(r.Context(), parse(body))
-	if err != nil {
-		h.refuse(w, r, err)
-		return
-	}
-	respond(w, status, in.outcome)
+	// A body that breaks off ends the context; what was read of it counts all the same.
+	status, err := in.take(context.WithoutCancel(r.Context()), parse(body))
+	return in.outcome, status, err
 }
 
 // parser returns what reads a body of the request's media type.
@@ -112,60 +120,6 @@ func (h *Handler) parser(r *http.Request) (func(io.Reader) report.Reports, error
 		return func(body io.Reader) report.Reports { return report.ZoneFile(body, rules) }, nil
 	}
 	return nil, fail(http.StatusUnsupportedMediaType, "the body must be application/x-ndjson, text/csv, text/plain, text/x-rbldnsd or message/rfc822")
-}
-
-// form serves senders that speak to blocklist.de. The key is in the field
-// apikey, as it is there, or in the Authorization header.
-func (h *Handler) form(w http.ResponseWriter, r *http.Request) {
-	values, err := h.formValues(w, r)
-	if err != nil {
-		h.refuse(w, r, err)
-		return
-	}
-	secret := secretOf(r)
-	if secret == "" {
-		secret = values.Get("apikey")
-	}
-	key, err := h.authorise(r.Context(), secret, ledger.Reporter)
-	if h.limited(w, r, key.ID) {
-		return
-	}
-	in := intake{h: h, reporter: key.Name}
-	var status int
-	if err == nil {
-		status, err = in.take(r.Context(), func(yield func(report.Report, error) bool) {
-			one, err := report.Form(values, h.rules(key.Name))
-			if err != nil {
-				err = &report.Refusal{Line: 1, Reason: err.Error()}
-			}
-			yield(one, err)
-		})
-	}
-	if err != nil {
-		h.refuse(w, r, err)
-		return
-	}
-	respond(w, status, in.outcome)
-}
-
-// formValues returns the fields of a query (GET) or form (POST).
-func (h *Handler) formValues(w http.ResponseWriter, r *http.Request) (url.Values, error) {
-	if r.Method == http.MethodGet {
-		values, err := url.ParseQuery(r.URL.RawQuery)
-		if err != nil {
-			return nil, fail(http.StatusBadRequest, "read query: "+err.Error())
-		}
-		return values, nil
-	}
-	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || media != "application/x-www-form-urlencoded" {
-		return nil, fail(http.StatusUnsupportedMediaType, "the body must be application/x-www-form-urlencoded")
-	}
-	r.Body = http.MaxBytesReader(w, r.Body, h.Limits.SmallBytes)
-	if err := r.ParseForm(); err != nil {
-		return nil, bodyFailure(err)
-	}
-	return r.PostForm, nil
 }
 
 // An intake takes the reports of one body into the ledger.

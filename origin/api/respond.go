@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 
@@ -91,6 +92,12 @@ func bodyFailure(err error) error {
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) || errors.Is(err, errDecodedTooLarge) {
 		return fail(http.StatusRequestEntityTooLarge, "the body is too large")
+	}
+	if errors.Is(err, errTooSlow) {
+		return fail(http.StatusRequestTimeout, "the "+errTooSlow.Error())
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fail(http.StatusRequestTimeout, "the body did not arrive in time")
 	}
 	return fail(http.StatusBadRequest, "read body: "+err.Error())
 }
