@@ -300,6 +300,21 @@ func TestTooLarge(t *testing.T) {
 	w.expect(w.post("/v1/exemptions", w.operator, `{"address":"192.0.2.1","reason":"`+strings.Repeat("x", 70_000)+`"}`), 413, "too large")
 }
 
+// TestZoneTooLarge: a zone file is read whole, so its entries are bounded, and
+// the sender told what to do.
+func TestZoneTooLarge(t *testing.T) {
+	w := newWorld(t, nil)
+	var body strings.Builder
+	for i := range report.MaxZoneEntries + 1 {
+		fmt.Fprintf(&body, "198.%d.%d.%d\n", 18+i>>16, i>>8&255, i&255)
+	}
+	zone := w.reports(body.String())
+	zone.media, zone.path = "text/x-rbldnsd", "/v1/reports?kind=scan"
+	w.expect(zone, 413, `"accepted":0`, "100000 entries", "split it", "as a list")
+	zone.body = zone.body[:bytes.LastIndexByte(zone.body[:len(zone.body)-1], '\n')]
+	w.expect(zone, 200, fmt.Sprintf(`"accepted":%d`, report.MaxZoneEntries))
+}
+
 // TestRefusalsCapped: a hostile body fills neither response nor ledger.
 func TestRefusalsCapped(t *testing.T) {
 	w := newWorld(t, nil)

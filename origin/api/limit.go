@@ -27,7 +27,7 @@ type Limits struct {
 const (
 	DefaultBodyBytes       = 1 << 30
 	DefaultSmallBytes      = 64 << 10
-	DefaultUploads         = 16 // each holds a batch and, if zstd, a window: 10 MB
+	DefaultUploads         = 16 // each holds a batch and, if zstd, a window: 10 MB; or a zone file: 45 MB
 	DefaultClientPerSecond = 2
 	DefaultClientBurst     = 20 // a look-up page asks for a handful
 	DefaultKeyPerSecond    = 50 // a trap may send each report by itself

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ucedge/origin/policy"
+	"ucedge/origin/report"
 )
 
 // A failure is an error that the client is told, with its status.
@@ -92,6 +93,9 @@ func bodyFailure(err error) error {
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) || errors.Is(err, errDecodedTooLarge) {
 		return fail(http.StatusRequestEntityTooLarge, "the body is too large")
+	}
+	if errors.Is(err, report.ErrTooLarge) {
+		return fail(http.StatusRequestEntityTooLarge, err.Error())
 	}
 	if errors.Is(err, errTooSlow) {
 		return fail(http.StatusRequestTimeout, "the "+errTooSlow.Error())
