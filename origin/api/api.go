@@ -46,7 +46,8 @@ type Policy interface {
 // An Admission decides which reports of a reporter are past its budget. Its
 // methods may be called at once.
 type Admission interface {
-	// Admit returns why the report must wait for an operator, or "".
+	// Admit returns why the report must wait for an operator, or "". It is
+	// asked once about a report that the ledger does not have.
 	Admit(r report.Report) (wait string)
 }
 

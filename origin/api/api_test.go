@@ -509,6 +509,28 @@ func TestWaiting(t *testing.T) {
 	w.expect(call{method: "GET", path: "/v1/waiting", secret: w.operator}, 200, `{"waiting":{}}`)
 }
 
+// admitSome lets so many reports pass.
+type admitSome struct{ left int }
+
+func (a *admitSome) Admit(report.Report) string {
+	if a.left--; a.left < 0 {
+		return "past its budget"
+	}
+	return ""
+}
+
+// TestResendIsFree: what the ledger has costs its reporter nothing, be it sent
+// again, cut and sent again, or twice in one body.
+func TestResendIsFree(t *testing.T) {
+	w := newWorld(t, func(s *api.Settings) { s.Admit = &admitSome{left: 12} })
+	w.expect(w.reports(lines(10)), 200, `"accepted":10,"duplicates":0,"waiting":0`)
+	w.expect(w.reports(lines(10)), 200, `"accepted":0,"duplicates":10,"waiting":0`)
+	w.expect(w.reports(lines(11)+lines(11)), 200, `"accepted":1,"duplicates":21,"waiting":0`)
+	w.expect(w.reports(lines(13)), 200, `"accepted":2,"duplicates":11,"waiting":1`)
+	w.expect(w.reports(lines(13)), 200, `"accepted":0,"duplicates":13,"waiting":0`)
+	w.expect(call{method: "GET", path: "/v1/waiting", secret: w.operator}, 200, `{"waiting":{"feed-a":1}}`)
+}
+
 func TestAuditPages(t *testing.T) {
 	w := newWorld(t, nil)
 	for i := range 5 {

@@ -127,6 +127,7 @@ type intake struct {
 	h        *Handler
 	reporter string
 	outcome  outcome
+	batch    []report.Report // not yet sorted into the next two
 	pass     []report.Report // to be appended
 	hold     []report.Report // to wait
 	kept     []ledger.Decision
@@ -141,13 +142,13 @@ func (in *intake) take(ctx context.Context, reports report.Reports) (status int,
 		var refused *report.Refusal
 		switch {
 		case err == nil:
-			in.sort(r)
+			in.batch = append(in.batch, r)
 		case errors.As(err, &refused):
 			in.refuse(refused)
 		default:
 			broken = err
 		}
-		if len(in.pass)+len(in.hold) == batchReports {
+		if len(in.batch) == batchReports {
 			if err := in.flush(ctx); err != nil {
 				return 0, err
 			}
@@ -178,13 +179,25 @@ func (in *intake) broken(err error) int {
 	return http.StatusBadRequest
 }
 
-// sort puts a report into the batch where it belongs.
-func (in *intake) sort(r report.Report) {
-	if in.h.Admit != nil && in.h.Admit.Admit(r) != "" {
-		in.hold = append(in.hold, r)
-		return
+// sort puts the reports of the batch where they belong. A report that the ledger
+// has counts nothing twice, so it costs its reporter nothing either.
+func (in *intake) sort(ctx context.Context) error {
+	if in.h.Admit == nil {
+		in.pass = append(in.pass, in.batch...)
+		return nil
 	}
-	in.pass = append(in.pass, r)
+	fresh, err := in.h.Ledger.Fresh(ctx, in.batch)
+	if err != nil {
+		return err
+	}
+	for i, r := range in.batch {
+		if fresh[i] && in.h.Admit.Admit(r) != "" {
+			in.hold = append(in.hold, r)
+		} else {
+			in.pass = append(in.pass, r)
+		}
+	}
+	return nil
 }
 
 func (in *intake) refuse(r *report.Refusal) {
@@ -205,6 +218,9 @@ func (in *intake) decision(note string, count int) ledger.Decision {
 
 // flush appends what has been gathered.
 func (in *intake) flush(ctx context.Context) error {
+	if err := in.sort(ctx); err != nil {
+		return err
+	}
 	if len(in.pass) > 0 {
 		receipt, err := in.h.Ledger.AppendReports(ctx, in.pass)
 		if err != nil {
@@ -222,7 +238,7 @@ func (in *intake) flush(ctx context.Context) error {
 		in.outcome.Waiting += receipt.Accepted
 		in.outcome.Duplicates += receipt.Duplicates
 	}
-	in.pass, in.hold = in.pass[:0], in.hold[:0]
+	in.batch, in.pass, in.hold = in.batch[:0], in.pass[:0], in.hold[:0]
 	return nil
 }
 

@@ -34,6 +34,11 @@ type Ledger interface {
 	// its reporter count that were seen up to its time.
 	HoldReports(ctx context.Context, reports []report.Report) (Receipt, error)
 
+	// Fresh tells of each report whether AppendReports would store it: its key
+	// is not known, and no report before it in the batch has it. What another
+	// process has appended since this one last did may seem fresh.
+	Fresh(ctx context.Context, reports []report.Report) ([]bool, error)
+
 	// Waiting tells of each reporter how many of its reports seen after since
 	// and not after until wait, as decided until then.
 	Waiting(ctx context.Context, since, until int64) (map[string]int, error)
