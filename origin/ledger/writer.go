@@ -212,12 +212,11 @@ func (w *writer) forget(ctx context.Context) error {
 func (w *writer) fresh(keys []report.Key) []bool {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
-	met := make(map[report.Key]struct{}, len(keys))
+	var met known
 	fresh := make([]bool, len(keys))
 	for i, key := range keys {
-		_, twice := met[key]
-		met[key] = struct{}{}
-		fresh[i] = !twice && !w.known.has(key)
+		fresh[i] = !w.known.has(key) && !met.has(key)
+		met.add(key)
 	}
 	return fresh
 }
