@@ -123,11 +123,14 @@ type Trap struct {
 
 // New returns a trap with these settings.
 func New(s Settings) (*Trap, error) {
-	if s.Name == "" || s.Reporter == "" || s.Sink == nil || s.Clock == nil {
-		return nil, errors.New("trap: settings need a name, a reporter, a sink and a clock")
+	if s.Name == "" || s.Sink == nil || s.Clock == nil {
+		return nil, errors.New("trap: settings need a name, a sink and a clock")
 	}
 	if (s.SealTo == nil) != (s.Keeper == nil) {
 		return nil, errors.New("trap: a key to seal to and a keeper of headers need each other")
+	}
+	if err := report.CheckName(s.Reporter); err != nil {
+		return nil, fmt.Errorf("trap: name of the reporter %w", err)
 	}
 	s.Limits.setDefaults()
 	if s.Log == nil {

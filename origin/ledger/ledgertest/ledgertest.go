@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -488,10 +489,11 @@ func keys(t *testing.T, open func(string) ledger.Ledger) {
 		}
 	}
 	for name, bad := range map[string]ledger.APIKey{
-		"no role": {ID: "k3", Name: "x", Created: start},
-		"no name": {ID: "k3", Role: ledger.Reporter, Created: start},
-		"no id":   {Role: ledger.Reporter, Name: "x", Created: start},
-		"revoked": {ID: "k3", Role: ledger.Reporter, Name: "x", Created: start, Revoked: start},
+		"no role":   {ID: "k3", Name: "x", Created: start},
+		"no name":   {ID: "k3", Role: ledger.Reporter, Created: start},
+		"long name": {ID: "k3", Role: ledger.Reporter, Name: strings.Repeat("n", report.MaxName+1), Created: start},
+		"no id":     {Role: ledger.Reporter, Name: "x", Created: start},
+		"revoked":   {ID: "k3", Role: ledger.Reporter, Name: "x", Created: start, Revoked: start},
 	} {
 		if err := l.CreateKey(ctx, bad, "op"); !errors.Is(err, ledger.ErrInvalid) {
 			t.Errorf("%s: error is %v, want %v", name, err, ledger.ErrInvalid)
