@@ -102,21 +102,21 @@ func (k *check) appendProviderAdvice(dst []byte, h *hit, level snapshot.Level, s
 	if s != abuser {
 		dst = append(dst, " Write to them, or send your mail through another network meanwhile."...)
 	}
-	return k.appendLeaving(dst, facts)
+	return k.appendLeaving(dst, facts, level)
 }
 
 // appendLeaving says what must fall to what, and when that has happened at the
 // latest.
-func (k *check) appendLeaving(dst []byte, facts *snapshot.MatchFacts) []byte {
+func (k *check) appendLeaving(dst []byte, facts *snapshot.MatchFacts, level snapshot.Level) []byte {
 	if facts.Threshold == 0 {
 		return append(dst, " This list gives neither a threshold nor an end for it."...)
 	}
 	dst = append(dst, " The listing leaves by itself when "...)
 	if facts.Count == 0 {
-		dst = k.appendRemaining(dst, facts)
+		dst = k.appendRemaining(dst, facts, level)
 	} else {
-		dst = append(append(dst, "its "...), k.counted()...)
-		dst = appendUint(append(dst, "s fall from "...), uint64(facts.Count))
+		dst = append(append(dst, "its "...), k.core.counts[level]...)
+		dst = appendUint(append(dst, " fall from "...), uint64(facts.Count))
 		dst = appendUint(append(dst, " to "...), uint64(facts.Threshold-1))
 		if facts.Threshold > 1 {
 			dst = append(dst, " or fewer"...)
@@ -153,26 +153,18 @@ func appendProvider(dst []byte, facts *snapshot.MatchFacts) []byte {
 
 // appendRemaining appends the words for when a listing of Level 2 or 3 ends:
 // at one less than its threshold.
-func (k *check) appendRemaining(dst []byte, facts *snapshot.MatchFacts) []byte {
-	most := facts.Threshold - 1
+func (k *check) appendRemaining(dst []byte, facts *snapshot.MatchFacts, level snapshot.Level) []byte {
+	most, counts := facts.Threshold-1, k.core.counts[level]
 	if most == 0 {
 		dst = append(dst, "no"...)
 	} else {
 		dst = appendUint(append(dst, "at most "...), uint64(most))
 	}
-	dst = append(append(dst, ' '), k.counted()...)
+	dst = append(dst, ' ')
 	if most == 1 {
-		return append(dst, " remains"...)
+		return append(append(dst, counts[:len(counts)-1]...), " remains"...)
 	}
-	return append(dst, "s remain"...)
-}
-
-// counted is what the profile counts, in the singular.
-func (k *check) counted() string {
-	if k.core.snap.Profile().Name == "impacts" {
-		return "impact"
-	}
-	return "abuser"
+	return append(append(dst, counts...), " remain"...)
 }
 
 // latest returns the hour by which the last impact behind a listing has

@@ -372,6 +372,10 @@ func (k *check) appendFacts(dst []byte, m *snapshot.Match, level snapshot.Level)
 	facts := &m.Facts
 	dst = appendNumber(dst, `,"count":`, facts.Count)
 	dst = appendNumber(dst, `,"threshold":`, facts.Threshold)
+	if facts.Count != 0 || facts.Threshold != 0 {
+		dst = append(dst, `,"counts":`...)
+		dst = appendString(dst, k.core.counts[level])
+	}
 	dst = append(dst, `,"profile":`...)
 	dst = appendString(dst, k.core.snap.Profile().Name)
 	dst = appendNumber(dst, `,"asn":`, uint32(facts.ASN))
@@ -388,7 +392,7 @@ func (k *check) appendFacts(dst []byte, m *snapshot.Match, level snapshot.Level)
 	}
 	if level != snapshot.Address && facts.Threshold > 0 {
 		dst = append(dst, `,"leaves_when":"`...)
-		dst = append(k.appendRemaining(dst, facts), '"')
+		dst = append(k.appendRemaining(dst, facts, level), '"')
 		dst = appendHour(dst, `,"leaves_by":`, k.latest(facts))
 	}
 	return dst

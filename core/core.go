@@ -15,10 +15,11 @@ type Core struct {
 	snap     *snapshot.Snapshot // nil: not ready
 	manifest Manifest
 	zones    []zone
-	levels   [4]*zone // by level, the zone whose settings speak for it; nil if there is none
-	host     []byte   // Manifest.Host on the wire, or nil
-	cacheTag []byte   // "serial-" and the serial
-	etag     []byte   // of the filter: the sum of its image, in quotes
+	levels   [4]*zone  // by level, the zone whose settings speak for it; nil if there is none
+	host     []byte    // Manifest.Host on the wire, or nil
+	cacheTag []byte    // "serial-" and the serial
+	counts   [4]string // by level, what its counts are of: abusers or impacts
+	etag     []byte    // of the filter: the sum of its image, in quotes
 }
 
 // New returns a Core for the snapshot and the manifest that names it. A nil
@@ -39,6 +40,7 @@ func New(s *snapshot.Snapshot, m Manifest) *Core {
 	}
 	c.etag = appendHex([]byte{'"'}, s.Sum())
 	c.etag = append(c.etag, '"')
+	c.counts = countsOf(s.Profile().Text)
 	zones := s.Zones()
 	for i := range zones {
 		if z, ok := newZone(&zones[i], m.Serial); ok {

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"ucedge/snapshot"
 )
 
 var update = flag.Bool("update", false, "write what the core answers into the dialogues")
@@ -37,8 +39,8 @@ func newScene(t testing.TB) *scene {
 			"world":    New(world, worldManifest),
 			"named":    New(world, named),
 			"filtered": New(newFiltered(t), worldManifest),
-			"advice":   New(newSnapshot(t, adviceWorld("classic")), worldManifest),
-			"impacts":  New(newSnapshot(t, adviceWorld("impacts")), worldManifest),
+			"advice":   New(newSnapshot(t, adviceWorld(snapshot.Profile{Name: "classic"})), worldManifest),
+			"impacts":  New(newSnapshot(t, adviceWorld(snapshot.Profile{Name: "own", Text: "counts = \"impacts\"\n"})), worldManifest),
 			"none":     New(nil, Manifest{}),
 		},
 		core: "world",

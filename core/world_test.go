@@ -84,7 +84,7 @@ func worldListings() []snapshot.Listing {
 
 // adviceWorld lists networks for every reason that there is, and no address but
 // one by hand.
-func adviceWorld(profile string) build.Input {
+func adviceWorld(profile snapshot.Profile) build.Input {
 	const hour = noon / 3600
 	listing := func(level snapshot.Level, p string, facts snapshot.Facts) snapshot.Listing {
 		return snapshot.Listing{Level: level, Prefix: prefix(p), Facts: facts}
@@ -95,7 +95,7 @@ func adviceWorld(profile string) build.Input {
 	manual := snapshot.Facts{ASN: 64500, ASName: "Example Net", First: hour - 5, Last: hour - 5, End: hour + 100, Kinds: snapshot.Manual}
 	return build.Input{
 		Zones:   worldZones(),
-		Profile: snapshot.Profile{Name: profile},
+		Profile: profile,
 		Listings: []snapshot.Listing{
 			listing(snapshot.Address, "192.0.2.4/32", manual),
 			listing(snapshot.Allocation, "192.0.2.0/24", named),

@@ -25,6 +25,7 @@ import (
 	"ucedge/snapshot"
 	"ucedge/snapshot/build"
 	"ucedge/snapshot/manifest"
+	"ucedge/snapshot/manifest/manifesttest"
 )
 
 // An origin makes signed snapshots of one list.
@@ -37,15 +38,8 @@ type origin struct {
 
 func newOrigin(t testing.TB, list string) *origin {
 	t.Helper()
-	secret, public, err := manifest.GenerateKey(list)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := note.NewSigner(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &origin{t, list, s, public}
+	k := manifesttest.NewKey(t, list)
+	return &origin{t, list, k.Signer, k.Public}
 }
 
 func (o *origin) keys() note.Verifiers {

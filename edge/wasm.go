@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
 	"ucedge/core"
+	"ucedge/internal/compiled"
 )
 
 // guestPagesMax bounds the memory of one instance: 512 MiB in pages of 64 KiB,
@@ -22,7 +24,7 @@ const guestPagesMax = 8192
 
 // WasmOptions are the settings of a WasmEngine. The zero WasmOptions is usable.
 type WasmOptions struct {
-	CacheDir  string      // folder of compiled code; empty compiles at every start (about 1 s)
+	CacheDir  string      // folder of compiled code, remade if it is damaged; empty compiles at every start (about 1 s)
 	Instances int         // how many calls run at once; 0 is GOMAXPROCS
 	Host      string      // the name under which clients reach this edge (core.Manifest); may be empty
 	OnTrap    func(error) // told of each guest that trapped; may be nil; must not block
@@ -60,13 +62,14 @@ func NewWasmEngine(ctx context.Context, module []byte, options WasmOptions) (*Wa
 // start compiles the module and makes the first crew.
 func (e *WasmEngine) start(ctx context.Context, module []byte) error {
 	config := wazero.NewRuntimeConfig().WithMemoryLimitPages(guestPagesMax)
+	seal := func() error { return nil } // what cannot be sealed is compiled at the next start
 	if e.options.CacheDir != "" {
-		cache, err := wazero.NewCompilationCacheWithDir(e.options.CacheDir)
+		code, err := openCode(e.options.CacheDir)
 		if err != nil {
 			return err
 		}
-		e.cache = cache
-		config = config.WithCompilationCache(cache)
+		e.cache, seal = code.Cache(), code.Seal
+		config = config.WithCompilationCache(e.cache)
 	}
 	e.runtime = wazero.NewRuntimeWithConfig(ctx, config)
 	if _, err := wasi_snapshot_preview1.Instantiate(ctx, e.runtime); err != nil {
@@ -77,12 +80,21 @@ func (e *WasmEngine) start(ctx context.Context, module []byte) error {
 	if e.compiled, err = e.runtime.CompileModule(workers, module); err != nil {
 		return err
 	}
+	seal()
 	c, err := e.newCrew(ctx, nil)
 	if err != nil {
 		return err
 	}
 	e.current.Store(c)
 	return nil
+}
+
+// openCode opens the folder of compiled code, and makes it with those around it.
+func openCode(folder string) (*compiled.Folder, error) {
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return nil, err
+	}
+	return compiled.Open(folder)
 }
 
 // instantiate starts one guest and gives it generation, unless that is nil.

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -205,6 +207,43 @@ func TestWasmEngineHandsRequestsOverWhole(t *testing.T) {
 	}
 	if got, want := ask(t, e, ""), "-00000000"; got != want {
 		t.Errorf("after a refusal: got %q, want %q", got, want)
+	}
+}
+
+// TestWasmEngineRemakesDamagedCode: an edge whose compiled code was damaged
+// starts all the same, and has whole code after it.
+func TestWasmEngineRemakesDamagedCode(t *testing.T) {
+	module, err := testGuest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	start := func() {
+		t.Helper()
+		e, err := NewWasmEngine(context.Background(), module, WasmOptions{CacheDir: folder, Instances: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}
+	start()
+	sums, err := filepath.Glob(folder + "/*/*.sum")
+	if err != nil || len(sums) != 1 {
+		t.Fatalf("sums %q, %v, want one", sums, err)
+	}
+	code := strings.TrimSuffix(sums[0], ".sum")
+	whole, err := os.ReadFile(code)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(code, 1000); err != nil {
+		t.Fatal(err)
+	}
+	start()
+	if again, err := os.ReadFile(code); err != nil || len(again) != len(whole) {
+		t.Errorf("made again, the code has %d bytes, %v, want %d", len(again), err, len(whole))
 	}
 }
 

@@ -27,6 +27,7 @@ import (
 	"ucedge/snapshot"
 	"ucedge/snapshot/build"
 	"ucedge/snapshot/manifest"
+	"ucedge/snapshot/manifest/manifesttest"
 )
 
 // start is the time at which the tests begin.
@@ -44,14 +45,7 @@ type world struct {
 // newWorld makes an origin in documentation space. change may change its settings.
 func newWorld(t *testing.T, change func(*Settings)) *world {
 	t.Helper()
-	secret, _, err := manifest.GenerateKey("bl.example")
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := manifest.ParseSigners(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
+	keys := []note.Signer{manifesttest.NewKey(t, "bl.example").Signer}
 	dir := t.TempDir()
 	store, err := publish.NewFolder(filepath.Join(dir, "publish"))
 	if err != nil {

@@ -25,6 +25,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"ucedge/internal/data"
 )
 
 // errSkip is why a comparison cannot be made here.
@@ -92,34 +94,13 @@ func compareWorld(out io.Writer, m maker, random, examples int) (same bool, err 
 	return same, speeds(out, w, server, questions)
 }
 
-// moduleRoot walks up to the folder with go.mod.
-func moduleRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("%w: no go.mod here or above, and UCEDGE_DATA is not set", errSkip)
-		}
-		dir = filepath.Dir(dir)
-	}
-}
-
 // readPublic returns the text of a file of the public lists.
 func readPublic(name string) ([]byte, error) {
-	data := os.Getenv("UCEDGE_DATA")
-	if data == "" {
-		root, err := moduleRoot()
-		if err != nil {
-			return nil, err
-		}
-		data = filepath.Join(filepath.Dir(root), "shared", "data")
+	folder, err := data.Folder()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %v", errSkip, err)
 	}
-	path := filepath.Join(data, "uceprotect-2026-07", name+".xz")
+	path := filepath.Join(folder, "uceprotect-2026-07", name+".xz")
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("%w: the public zone file %q is not here", errSkip, name)
 	}

@@ -13,7 +13,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -34,6 +33,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"ucedge/internal/data"
 	"ucedge/origin"
 	"ucedge/origin/api"
 	"ucedge/origin/ledger"
@@ -105,23 +105,8 @@ func run(args []string) error {
 	return nil
 }
 
-// dataDir returns the folder with real routes.
-func dataDir() (string, error) {
-	dir := os.Getenv("UCEDGE_DATA")
-	for root, err := os.Getwd(); dir == ""; root = filepath.Dir(root) {
-		if err != nil || root == filepath.Dir(root) {
-			return "", errors.New("no go.mod above the working directory")
-		}
-		if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
-			dir = filepath.Join(root, "..", "shared", "data")
-		}
-	}
-	_, err := os.Stat(filepath.Join(dir, "routes", "asn-v4.tsv.zst"))
-	return dir, err
-}
-
 func loadRoutes() (*routes.Table, error) {
-	dir, err := dataDir()
+	dir, err := data.Folder()
 	if err != nil {
 		return nil, err
 	}

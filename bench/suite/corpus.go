@@ -16,41 +16,11 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"ucedge/internal/data"
 	"ucedge/origin/zonefile"
 	"ucedge/snapshot"
 	"ucedge/snapshot/build"
 )
-
-// dataDir returns the folder with the public files: $UCEDGE_DATA, or
-// ../shared/data beside the module.
-func dataDir() (string, error) {
-	if dir := os.Getenv("UCEDGE_DATA"); dir != "" {
-		return dir, nil
-	}
-	root, err := moduleRoot()
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(root, "..", "shared", "data"), nil
-}
-
-// moduleRoot walks up from the working folder to go.mod.
-func moduleRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", errors.New("no go.mod above the working folder")
-		}
-		dir = parent
-	}
-}
 
 // Names of the corpora in the results, and the size of the one from a seed.
 const (
@@ -106,7 +76,7 @@ var errAbsent = errors.New("absent")
 
 // read parses the public file of a list.
 func (l list) read() (build.Input, error) {
-	dir, err := dataDir()
+	dir, err := data.Folder()
 	if err != nil {
 		return build.Input{}, err
 	}
@@ -156,7 +126,7 @@ func unxz(name string) ([]byte, error) {
 
 // manyAddresses returns the Level 1 list of 2.09 million real addresses.
 func manyAddresses() (build.Input, error) {
-	dir, err := dataDir()
+	dir, err := data.Folder()
 	if err != nil {
 		return build.Input{}, err
 	}

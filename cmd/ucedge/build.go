@@ -174,11 +174,14 @@ func printPublished(w io.Writer, out string, r publish.Result, asJSON bool) erro
 	return err
 }
 
-// newLogger returns the structured log of the commands that keep running.
+// newLogger returns the structured log of the commands that keep running, and
+// makes it that of packages which are given none.
 func newLogger(w io.Writer, format string, level slog.Level) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
+	log := slog.New(slog.NewTextHandler(w, options))
 	if format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
+		log = slog.New(slog.NewJSONHandler(w, options))
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	slog.SetDefault(log)
+	return log
 }

@@ -28,6 +28,7 @@ import (
 	"ucedge/origin/report"
 	"ucedge/snapshot"
 	"ucedge/snapshot/manifest"
+	"ucedge/snapshot/manifest/manifesttest"
 )
 
 // crashKillMax is how long after it could have listened an origin dies at the
@@ -87,17 +88,12 @@ type crash struct {
 
 func newCrash(t *testing.T) *crash {
 	dir := t.TempDir()
-	secret, public, err := manifest.GenerateKey("bl.example")
-	if err != nil {
-		t.Fatal(err)
-	}
+	pair := manifesttest.NewKey(t, "bl.example")
 	c := &crash{T: t, dir: dir, acknowledged: map[string]bool{}, serials: map[snapshot.Serial]manifest.Hash{}}
-	if err := manifest.WriteKeys(c.path("key"), secret, c.path("pub"), public); err != nil {
+	if err := manifest.WriteKeys(c.path("key"), pair.Secret, c.path("pub"), pair.Public); err != nil {
 		t.Fatal(err)
 	}
-	if c.keys, err = manifest.ReadVerifiers(c.path("pub")); err != nil {
-		t.Fatal(err)
-	}
+	c.keys = note.VerifierList(pair.Verifier)
 	if err := os.WriteFile(c.path("routes.tsv"), []byte("198.51.100.0/24\t64500\tEXAMPLE\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}

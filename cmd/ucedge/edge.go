@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -78,7 +80,8 @@ has signed: DNS over HTTPS (RFC 8484), dns-json, the check API and, if asked, DN
 The source is a folder, a URL of one, or a bucket behind an S3 API, for which
 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are taken from the environment; without
 them it must be open to anybody. What the edge verified last stays in --state, so that a restart
-answers at once, and answers go on when the source is gone or lies.`,
+answers at once, and answers go on when the source is gone or lies; an edge whose
+--state cannot be written does not start.`,
 		Example: `  ucedge edge --from https://origin.example/publish --pub bl.example.pub --https :443 --tls-cert chain.pem --tls-key key.pem
   ucedge edge --from s3://ACCOUNT.r2.cloudflarestorage.com/lists/bl.example --pub bl.example.pub --http 127.0.0.1:8080
   ucedge edge --from /srv/publish --pub bl.example.pub --http 127.0.0.1:8080 --dns 127.0.0.1:5353 --admin 127.0.0.1:9090`,
@@ -106,7 +109,7 @@ answers at once, and answers go on when the source is gone or lies.`,
 	flags.StringVar(&from, "from", "", "folder, URL or bucket of the snapshots: publish, https://HOST/PATH, s3://HOST/BUCKET[/PREFIX]")
 	flags.StringVar(&list, "list", "", "name of the list; empty is that of the first key")
 	flags.StringArrayVar(&pubs, "pub", nil, "file with a public key to trust (repeatable)")
-	flags.StringVar(&state, "state", "state", "folder for what must outlive a restart")
+	flags.StringVar(&state, "state", "state", "folder for what must outlive a restart; empty keeps nothing, and every start is cold")
 	return cmd
 }
 
@@ -133,6 +136,9 @@ func (f *edgeFlags) run(cmd *cobra.Command, log *slog.Logger, from, list, state 
 	if err != nil {
 		return err
 	}
+	if err := makeState(state); err != nil {
+		return err
+	}
 	config, err := f.config(log, state)
 	if err != nil {
 		return misusef(cmd, "%v", err)
@@ -145,11 +151,48 @@ func (f *edgeFlags) run(cmd *cobra.Command, log *slog.Logger, from, list, state 
 	metrics := edge.NewMetrics(engine)
 	syncer := &edge.Syncer{
 		Source: source, Engine: engine, Keys: keys, List: list,
-		State: filepath.Join(state, "snapshot"), Look: f.look,
+		State: within(state, "snapshot"), Look: f.look,
 		Log: log, Failed: metrics.SyncFailed,
 	}
 	config.Engine, config.Metrics, config.Follow, config.Listening = engine, metrics, syncer.Run, listening
 	return edge.Run(ctx, config)
+}
+
+// within returns the name of a folder inside the state folder, or nothing where
+// nothing is to be kept.
+func within(state, name string) string {
+	if state == "" {
+		return ""
+	}
+	return filepath.Join(state, name)
+}
+
+// makeState makes the state folder and tries whether it can be written. Without
+// it an edge works until it is started again while its source is away, so the
+// time to say so is the first start, whichever engine answers.
+func makeState(state string) error {
+	if state == "" {
+		return nil
+	}
+	for _, folder := range []string{state, within(state, "snapshot")} {
+		err := os.MkdirAll(folder, 0o755)
+		if err == nil {
+			err = tryWrite(folder)
+		}
+		if err != nil {
+			return fmt.Errorf("state folder %q: %w; let this user write there, name another one with --state, or keep nothing with --state ''", folder, err)
+		}
+	}
+	return nil
+}
+
+// tryWrite makes a file in a folder and removes it.
+func tryWrite(folder string) error {
+	file, err := os.CreateTemp(folder, "tmp-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Close(), os.Remove(file.Name()))
 }
 
 func (f *edgeFlags) newEngine(ctx context.Context, log *slog.Logger, state string) (edge.Engine, error) {
@@ -163,7 +206,7 @@ func (f *edgeFlags) newEngine(ctx context.Context, log *slog.Logger, state strin
 		}
 		cache := f.cache
 		if cache == "" {
-			cache = filepath.Join(state, "compiled")
+			cache = within(state, "compiled")
 		}
 		if err := watchdog.Start(ctx, watchdog.Every, watchdog.Limit()); err != nil {
 			log.Warn("a guest that never returns would hang this process", "err", err)
@@ -199,6 +242,9 @@ func (f *edgeFlags) config(log *slog.Logger, state string) (edge.Config, error) 
 // tls reads the certificate, or makes one for local use.
 func (f *edgeFlags) tls(log *slog.Logger, state string) (*tls.Config, error) {
 	certFile, keyFile := f.certFile, f.keyFile
+	if certFile == "" && state == "" {
+		return nil, errors.New("--https needs --tls-cert, or --state to keep a certificate that is made")
+	}
 	if certFile == "" {
 		var err error
 		if certFile, keyFile, err = edge.SelfSigned(filepath.Join(state, "tls")); err != nil {

@@ -34,6 +34,7 @@ origin serves from it: what they decide is published within seconds.`,
 	cmd.AddCommand(
 		newOriginServe(),
 		newOriginKey(),
+		newOriginReporters(),
 		newOriginReport(),
 		newOriginExplain(),
 		newOriginReplay(),

@@ -111,6 +111,9 @@ exemption as long.`,
 			if err != nil {
 				return err
 			}
+			if until < 0 {
+				return misusef(cmd, "--for %v has ended already", until)
+			}
 			d := ledger.Decision{Kind: ledger.Exempted, Prefix: subject}
 			if until > 0 {
 				d.Until = time.Now().Add(until).Unix()
@@ -220,40 +223,5 @@ It needs evidence, and to renew it new evidence.`,
 	rule.add(cmd)
 	cmd.Flags().StringVar(&evidence, "evidence", "", "what shows the abuse; kept, never published")
 	cmd.Flags().DurationVar(&length, "for", policy.Window*time.Second, "how long; at most seven days count")
-	return cmd
-}
-
-func newOriginPurge() *cobra.Command {
-	var f decideFlags
-	cmd := &cobra.Command{
-		Use:   "purge REPORTER --why TEXT",
-		Short: "Withdraw what a reporter alone has listed",
-		Long: `Withdraws a reporter: every listing that stands on its reports alone ends with the
-next snapshot; addresses that others have reported too keep their counts. Its
-key still works: ucedge origin key revoke ends that.`,
-		Example: `  ucedge origin purge trap-one --why "trap address was a recycled mailbox" --ledger ledger.db`,
-		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.decide(cmd, ledger.Decision{Kind: ledger.Purged, Reporter: args[0]}, nil)
-		},
-	}
-	f.add(cmd)
-	return cmd
-}
-
-func newOriginRelease() *cobra.Command {
-	var f decideFlags
-	cmd := &cobra.Command{
-		Use:   "release REPORTER --why TEXT",
-		Short: "Let the reports count that wait because their reporter is past its budget",
-		Long: `Lets the reports of a reporter count that wait because they are past its budget of
-new addresses an hour, or of its share of all impacts.`,
-		Example: `  ucedge origin release trap-one --why "looked at a sample: real" --ledger ledger.db`,
-		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.decide(cmd, ledger.Decision{Kind: ledger.Released, Reporter: args[0]}, nil)
-		},
-	}
-	f.add(cmd)
 	return cmd
 }

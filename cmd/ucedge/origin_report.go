@@ -52,10 +52,10 @@ func newOriginReport() *cobra.Command {
 		Short: "Send reports to an origin, or import them into a ledger",
 		Long: `Sends a file of reports to an origin with --url and --api-key, or imports it into a
 ledger on this machine with --ledger and --reporter. Formats are NDJSON, CSV, plain
-lists with times, ARF and X-ARF mails, and for --ledger also rbldnsd zone files,
-whose addresses count as seen at --seen. Sending a file twice counts once. Refused
-lines are told with their reason, the good ones kept; exit code 1 says that some
-were refused.`,
+lists with times, ARF and X-ARF mails, and for --ledger also rbldnsd zone files. With
+--ledger, --seen is when addresses were seen that come without a time. Sending a
+file twice counts once. Refused lines are told with their reason, the good ones
+kept; exit code 1 says that some were refused.`,
 		Example: `  ucedge origin report reports.ndjson --url http://127.0.0.1:8081 --api-key "$SECRET"
   printf '198.51.100.7 2026-11-22T16:00:00Z spamtrap\n' | ucedge origin report - --format list --ledger ledger.db --reporter trap-one
   ucedge origin report dnsbl-1.bl.example --format rbldnsd --kind spamtrap --ledger ledger.db --reporter import`,
@@ -70,7 +70,7 @@ were refused.`,
 			if err != nil {
 				return err
 			}
-			return outcome.print(cmd, f.asJSON)
+			return f.print(cmd, name, outcome)
 		},
 	}
 	flags := cmd.Flags()
@@ -81,7 +81,7 @@ were refused.`,
 	flags.StringVar(&f.apiKey, "api-key", "", "secret of a reporter's key")
 	flags.StringVar(&f.ledger, "ledger", "", "file of a ledger to import into, without an origin")
 	flags.StringVar(&f.reporter, "reporter", "", "with --ledger: name of the reporter")
-	flags.StringVar(&f.at, "seen", "", "with rbldnsd files: when the addresses were seen, a time or a duration before now; empty is now")
+	flags.StringVar(&f.at, "seen", "", "with --ledger: when addresses were seen that come without a time, a time or a duration before now; empty is now for rbldnsd files alone")
 	flags.BoolVar(&f.asJSON, "json", false, "print JSON")
 	f.rule.add(cmd)
 	return cmd
@@ -135,14 +135,21 @@ func (o *reportOutcome) refuse(line int, reason string) {
 	}
 }
 
-func (o *reportOutcome) print(cmd *cobra.Command, asJSON bool) error {
-	if asJSON {
+// print tells what became of the file, and what to do about lines without a
+// time.
+func (f *reportFlags) print(cmd *cobra.Command, name string, o *reportOutcome) error {
+	if f.asJSON {
 		if err := json.NewEncoder(cmd.OutOrStdout()).Encode(o); err != nil {
 			return err
 		}
 	} else {
+		untimed := false
 		for _, r := range o.Refused {
-			fmt.Fprintf(cmd.ErrOrStderr(), "line %d: %s\n", r.Line, r.Reason)
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %v\n", name, &report.Refusal{Line: r.Line, Reason: r.Reason})
+			untimed = untimed || strings.HasPrefix(r.Reason, report.NoTime)
+		}
+		if untimed && f.ledger != "" {
+			fmt.Fprintln(cmd.ErrOrStderr(), "ucedge: --seen TIME gives one time to all lines that have none, for example --seen 1h")
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%d accepted, %d known before, %d refused, %d wait for an operator\n", o.Accepted, o.Duplicates, o.RefusedTotal, o.Waiting)
 	}
@@ -169,6 +176,8 @@ func (f *reportFlags) deliver(cmd *cobra.Command, name string, body io.Reader) (
 		return nil, misusef(cmd, "either --url or --ledger is needed: where to report to")
 	case f.url != "" && format == "rbldnsd":
 		return nil, misusef(cmd, "zone files are imported with --ledger, on the machine of the origin")
+	case f.url != "" && f.at != "":
+		return nil, misusef(cmd, "--seen is for --ledger: to an origin every report tells its own time")
 	case f.url != "":
 		return f.send(cmd.Context(), format, body)
 	case f.reporter == "":
@@ -216,9 +225,16 @@ func (f *reportFlags) intoLedger(cmd *cobra.Command, format string, kind snapsho
 		return nil, err
 	}
 	now := time.Now()
+	seen, err := parseMoment(f.at, now)
+	if err != nil {
+		return nil, misusef(cmd, "--seen: %v", err)
+	}
 	rules := report.Rules{
 		Reporter: f.reporter, Kind: kind, Now: now.Unix(), Ahead: report.DefaultAhead,
 		Window: policy.Window, Reserved: refuses(settings),
+	}
+	if f.at != "" {
+		rules.Seen = seen.Unix()
 	}
 	var reports report.Reports
 	switch format {
@@ -231,10 +247,6 @@ func (f *reportFlags) intoLedger(cmd *cobra.Command, format string, kind snapsho
 	case "mail":
 		reports = report.Mail(body, rules, report.Relays{})
 	default:
-		seen, err := parseMoment(f.at, now)
-		if err != nil {
-			return nil, misusef(cmd, "--seen: %v", err)
-		}
 		if kind == 0 {
 			return nil, misusef(cmd, "--kind is needed with zone files: they name none")
 		}
@@ -245,6 +257,10 @@ func (f *reportFlags) intoLedger(cmd *cobra.Command, format string, kind snapsho
 	l, err := ledger.Open(cmd.Context(), f.ledger)
 	if err != nil {
 		return nil, err
+	}
+	err = tellNewReporter(cmd.Context(), l, f.reporter, func(text string) { fmt.Fprintln(cmd.ErrOrStderr(), "ucedge:", text) })
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
 	outcome, err := importReports(cmd.Context(), l, reports)
 	return outcome, errors.Join(err, l.Close())

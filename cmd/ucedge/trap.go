@@ -92,7 +92,7 @@ func (f *trapFlags) run(cmd *cobra.Command) error {
 		Name: f.name, Traps: f.traps, Reporter: f.reporter, Clock: time.Now,
 		Reserved: refuses(rule), Log: log,
 	}
-	sink, done, err := f.sink(cmd.Context())
+	sink, done, err := f.sink(cmd.Context(), log)
 	if err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func (f *trapFlags) run(cmd *cobra.Command) error {
 }
 
 // sink is where reports go.
-func (f *trapFlags) sink(ctx context.Context) (trap.Sink, func(), error) {
+func (f *trapFlags) sink(ctx context.Context, log *slog.Logger) (trap.Sink, func(), error) {
 	if f.url != "" {
 		s, err := trap.NewOriginSink(f.url, f.apiKey, nil)
 		return s, func() {}, err
@@ -133,6 +133,9 @@ func (f *trapFlags) sink(ctx context.Context) (trap.Sink, func(), error) {
 	l, err := openLedger(ctx, f.ledger)
 	if err != nil {
 		return nil, nil, err
+	}
+	if err := tellNewReporter(ctx, l, f.reporter, func(text string) { log.Warn(text) }); err != nil {
+		return nil, nil, errors.Join(err, l.Close())
 	}
 	return trap.LedgerSink{Ledger: l}, func() { l.Close() }, nil
 }

@@ -28,6 +28,8 @@ func TestPageInBrowser(t *testing.T) {
 	for _, c := range []struct{ ip, heading, text string }{
 		{"192.0.2.12", "192.0.2.12 is listed on Levels 1, 2 and 3", "192.0.2.12 is itself on Level 1"},
 		{"192.0.2.2", "192.0.2.2 is listed with its network, on Levels 2 and 3", "This is not the fault of 192.0.2.2"},
+		{"192.0.2.12", "192.0.2.12 is listed on Levels 1, 2 and 3", "17 impacts"},
+		{"192.0.2.2", "192.0.2.2 is listed with its network, on Levels 2 and 3", "6 abusers (listed from 5)"},
 		{"192.88.99.1", "192.88.99.1 is not listed", "Copy for a support ticket"},
 		{"2001:db8:0:1::5", "2001:db8:0:1::5 is listed on Levels 1 and 2", "the address 2001:db8:0:1::/64"},
 		{"192.0.2.0/25", "192.0.2.0/25 is listed on Levels 2 and 3", "Who can end it"},

@@ -12,15 +12,17 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"ucedge/internal/data"
 )
 
 // File returns the path of a file of the real data, slash-separated, or skips
 // the test.
 func File(tb testing.TB, name string) string {
 	tb.Helper()
-	dir := os.Getenv("UCEDGE_DATA")
-	if dir == "" {
-		dir = filepath.Join(moduleRoot(tb), "..", "shared", "data")
+	dir, err := data.Folder()
+	if err != nil {
+		tb.Fatal(err)
 	}
 	path := filepath.Join(dir, filepath.FromSlash(name))
 	if _, err := os.Stat(path); err != nil {
@@ -41,22 +43,4 @@ func Unxz(tb testing.TB, name string) []byte {
 		tb.Fatalf("xz -dc %s: %v", path, err)
 	}
 	return out
-}
-
-// moduleRoot walks up to the folder with go.mod.
-func moduleRoot(tb testing.TB) string {
-	tb.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir
-		}
-		if dir == filepath.Dir(dir) {
-			tb.Fatal("no go.mod above the test")
-		}
-		dir = filepath.Dir(dir)
-	}
 }

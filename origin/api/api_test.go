@@ -479,6 +479,9 @@ func TestOperatorDecisions(t *testing.T) {
 	w.expect(call{method: "GET", path: "/v1/explain?ip=203.0.113.5"}, 200, `"level_listed":2`)
 
 	w.expect(w.reports(line), 200)
+	for _, path := range []string{"/v1/purges", "/v1/releases"} {
+		w.expect(w.post(path, w.operator, `{"reporter":"feed-s","reason":"mistyped"}`), 404, `no such reporter`)
+	}
 	w.expect(w.post("/v1/purges", w.operator, `{"reporter":"feed-a","reason":"feed was poisoned"}`), 201, `"reporter":"feed-a"`)
 	w.decide()
 	w.expect(call{method: "GET", path: "/v1/explain?ip=192.0.2.1"}, 200, `"level_listed":0`)
@@ -488,7 +491,10 @@ func TestOperatorDecisions(t *testing.T) {
 			t.Errorf("the public audit tells %q: %s", secret, public)
 		}
 	}
-	w.expect(call{method: "GET", path: "/v1/audit", secret: w.operator}, 200, "feed-a", "alice", "key-created", "key-revoked")
+	all := w.expect(call{method: "GET", path: "/v1/audit", secret: w.operator}, 200, "feed-a", "alice", "key-created", "key-revoked")
+	if strings.Contains(all, "mistyped") {
+		t.Errorf("a decision on a reporter that nobody knows is in the ledger: %s", all)
+	}
 }
 
 // admitOdd lets every second report wait.

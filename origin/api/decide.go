@@ -164,7 +164,14 @@ func (h *Handler) judge(w http.ResponseWriter, r *http.Request, kind ledger.Deci
 		h.refuse(w, r, err)
 		return
 	}
-	h.decide(w, r, ledger.Decision{Kind: kind, Reporter: q.Reporter, Actor: bearer(r).Name, Reason: q.Reason}, nil)
+	d := ledger.Decision{Kind: kind, Reporter: q.Reporter, Actor: bearer(r).Name, Reason: q.Reason}
+	h.decide(w, r, d, func(ctx context.Context) error {
+		err := ledger.CheckReporter(ctx, h.Ledger, q.Reporter)
+		if errors.Is(err, ledger.ErrNoReporter) {
+			return fail(http.StatusNotFound, err.Error())
+		}
+		return err
+	})
 }
 
 func (h *Handler) getWaiting(w http.ResponseWriter, r *http.Request) {

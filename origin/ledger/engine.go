@@ -2,10 +2,6 @@ package ledger
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
 	"runtime"
 	"sync"
 
@@ -13,6 +9,8 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
+
+	"ucedge/internal/compiled"
 )
 
 // memoryPages bounds the memory of one connection: 256 MiB in pages of 64 KiB.
@@ -25,48 +23,43 @@ const compiledSuffix = "-compiled"
 
 // engine is SQLite, a WebAssembly module that is compiled once a process: two
 // seconds of one processor, or 0.05 s with the code that an earlier process has
-// left in the folder.
+// left in the folder, unless that was damaged since.
 var engine struct {
 	once sync.Once
 	err  error
 }
 
-// startEngine makes engine ready. The first ledger of a process names the folder.
+// startEngine makes engine ready. The first ledger of a process names the
+// folder; where none can be made or filled the code stays in memory.
 func startEngine(folder string) error {
 	engine.once.Do(func() {
-		sqlite3.RuntimeConfig = configure(folder)
-		if err := sqlite3.Initialize(); err != nil {
-			os.RemoveAll(folder)
-			engine.err = fmt.Errorf("compiled code in %q, now removed: %w", folder, err)
+		sqlite3.RuntimeConfig = plain()
+		code, err := compiled.Open(folder)
+		if err == nil {
+			err = fill(code)
+		}
+		if err == nil {
+			sqlite3.RuntimeConfig = plain().WithCompilationCache(code.Cache())
+		}
+		if engine.err = sqlite3.Initialize(); engine.err == nil && err == nil {
+			code.Seal() // without, the next process compiles
 		}
 	})
 	return engine.err
 }
 
-// configure returns the settings of SQLite's runtime, with the code in the
-// folder. A new folder is filled; where none can be made or filled the code
-// stays in memory.
-func configure(folder string) wazero.RuntimeConfig {
-	plain := wazero.NewRuntimeConfig().WithCoreFeatures(api.CoreFeaturesV2).WithMemoryLimitPages(memoryPages)
-	made := os.Mkdir(folder, 0o700)
-	if made != nil && !errors.Is(made, fs.ErrExist) {
-		return plain
-	}
-	cache, err := wazero.NewCompilationCacheWithDir(folder)
-	if err != nil {
-		return plain
-	}
-	cached := plain.WithCompilationCache(cache)
-	if made == nil && compile(cached) != nil {
-		os.RemoveAll(folder)
-		return plain
-	}
-	return cached
+// plain returns the settings of SQLite's runtime.
+func plain() wazero.RuntimeConfig {
+	return wazero.NewRuntimeConfig().WithCoreFeatures(api.CoreFeaturesV2).WithMemoryLimitPages(memoryPages)
 }
 
-// compile has all processors compile SQLite, where Initialize takes one.
-func compile(config wazero.RuntimeConfig) error {
+// fill has all processors compile SQLite into an empty folder, where Initialize
+// takes one. Initialize then finds the code in the memory of the cache.
+func fill(code *compiled.Folder) error {
+	if !code.Empty() {
+		return nil
+	}
 	ctx := experimental.WithCompilationWorkers(context.Background(), runtime.GOMAXPROCS(0))
-	_, err := wazero.NewRuntimeWithConfig(ctx, config).CompileModule(ctx, sqlite3.Binary)
+	_, err := wazero.NewRuntimeWithConfig(ctx, plain().WithCompilationCache(code.Cache())).CompileModule(ctx, sqlite3.Binary)
 	return err
 }

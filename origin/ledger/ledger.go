@@ -91,6 +91,10 @@ type Ledger interface {
 	// Keys returns all keys, revoked ones too, by time of creation and id.
 	Keys(ctx context.Context) ([]APIKey, error)
 
+	// Reporters returns the names under which reports have ever been stored or
+	// a reporter's key was made, each once, in the order of the alphabet.
+	Reporters(ctx context.Context) ([]string, error)
+
 	// Compact takes out the reports seen not after before, which must be
 	// outside every window that will be asked for, and tells how many. All
 	// decisions stay. It may be interrupted at any time and called again.
@@ -106,10 +110,11 @@ const MaxTime = 1<<32 - 1
 
 // Errors that callers act upon. They are wrapped with what failed.
 var (
-	ErrInvalid   = errors.New("not what a ledger may hold")
-	ErrNoSerial  = errors.New("no serial is left")
-	ErrNoKey     = errors.New("no such key")
-	ErrKeyExists = errors.New("key exists")
+	ErrInvalid    = errors.New("not what a ledger may hold")
+	ErrNoSerial   = errors.New("no serial is left")
+	ErrNoKey      = errors.New("no such key")
+	ErrKeyExists  = errors.New("key exists")
+	ErrNoReporter = errors.New("no such reporter")
 )
 
 // A Receipt says what became of a batch of reports.

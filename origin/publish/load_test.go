@@ -18,6 +18,7 @@ import (
 	"ucedge/origin/routes/routestest"
 	"ucedge/snapshot"
 	"ucedge/snapshot/build"
+	"ucedge/snapshot/manifest/manifesttest"
 )
 
 // loadImpacts is the number of impacts that a process of this test is asked to
@@ -98,7 +99,7 @@ func TestLoad(t *testing.T) {
 	if in.Profile, err = policy.Named("classic"); err != nil {
 		t.Fatal(err)
 	}
-	store, k := newFolder(t), newKey(t, "bl.example")
+	store, k := newFolder(t), manifesttest.NewKey(t, "bl.example")
 	o := options(start)
 	o.Limits = &snapshot.Limits{} // the evidence is made up, and covers more than a real list
 	o.Override = []Limit{Churn}

@@ -21,32 +21,10 @@ import (
 	"ucedge/snapshot"
 	"ucedge/snapshot/build"
 	"ucedge/snapshot/manifest"
+	"ucedge/snapshot/manifest/manifesttest"
 )
 
 const start = 1795363200 // 2026-11-22T16:00:00Z
-
-// A key is one key pair.
-type key struct {
-	signer   note.Signer
-	verifier note.Verifier
-}
-
-func newKey(t testing.TB, list string) key {
-	t.Helper()
-	secret, public, err := manifest.GenerateKey(list)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := note.NewSigner(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := note.NewVerifier(public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key{s, v}
-}
 
 // listOf returns a list of n addresses of 198.51.100.0/24 and beyond, from the
 // i-th on.
@@ -117,9 +95,9 @@ func edgeReads(t testing.TB, s Store, keys note.Verifiers, now int64) (manifest.
 	return m, n
 }
 
-func mustPublish(t testing.TB, s Store, in build.Input, k key, o Options) Result {
+func mustPublish(t testing.TB, s Store, in build.Input, k manifesttest.Key, o Options) Result {
 	t.Helper()
-	res, err := Publish(context.Background(), s, in, []note.Signer{k.signer}, o)
+	res, err := Publish(context.Background(), s, in, []note.Signer{k.Signer}, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,8 +107,8 @@ func mustPublish(t testing.TB, s Store, in build.Input, k key, o Options) Result
 func TestPublish(t *testing.T) {
 	for name, s := range map[string]Store{"memory": newMemory(t), "folder": newFolder(t)} {
 		t.Run(name, func(t *testing.T) {
-			k := newKey(t, "bl.example")
-			keys := note.VerifierList(k.verifier)
+			k := manifesttest.NewKey(t, "bl.example")
+			keys := note.VerifierList(k.Verifier)
 			first := mustPublish(t, s, listOf(0, 100), k, options(start))
 			m, n := edgeReads(t, s, keys, start)
 			if !reflect.DeepEqual(m, first.Manifest) || n != 100 {
@@ -162,7 +140,7 @@ func TestPublish(t *testing.T) {
 }
 
 func TestClockGoesBack(t *testing.T) {
-	s, k := newMemory(t), newKey(t, "bl.example")
+	s, k := newMemory(t), manifesttest.NewKey(t, "bl.example")
 	first := mustPublish(t, s, listOf(0, 10), k, options(start))
 	second := mustPublish(t, s, listOf(0, 11), k, options(start-60))
 	if second.Manifest.Serial != first.Manifest.Serial+1 || second.Manifest.Built != start-60 {
@@ -171,26 +149,26 @@ func TestClockGoesBack(t *testing.T) {
 }
 
 func TestTwins(t *testing.T) {
-	s, k := newMemory(t), newKey(t, "bl.example")
+	s, k := newMemory(t), manifesttest.NewKey(t, "bl.example")
 	o := options(start)
 	o.Gzip = true
 	res := mustPublish(t, s, listOf(0, 100), k, o)
 	if res.Put != 4 || len(res.Manifest.Objects) != 4 {
 		t.Errorf("%+v", res)
 	}
-	edgeReads(t, s, note.VerifierList(k.verifier), start)
+	edgeReads(t, s, note.VerifierList(k.Verifier), start)
 	o.NoFilter, o.Now = true, start+1
 	res = mustPublish(t, s, listOf(0, 100), k, o)
 	if res.Put != 0 || len(res.Manifest.Objects) != 2 || !res.Changed {
 		t.Errorf("without the filter: %+v", res)
 	}
-	edgeReads(t, s, note.VerifierList(k.verifier), start)
+	edgeReads(t, s, note.VerifierList(k.Verifier), start)
 }
 
 func TestResign(t *testing.T) {
 	ctx := context.Background()
-	s, k := newMemory(t), newKey(t, "bl.example")
-	signers := []note.Signer{k.signer}
+	s, k := newMemory(t), manifesttest.NewKey(t, "bl.example")
+	signers := []note.Signer{k.Signer}
 	if _, err := Resign(ctx, s, signers, options(start)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("nothing to sign again: %v", err)
 	}
@@ -207,7 +185,7 @@ func TestResign(t *testing.T) {
 	if !reflect.DeepEqual(again.Manifest, want) || again.Changed || again.Put != 0 {
 		t.Errorf("got %+v, want %+v", again.Manifest, want)
 	}
-	edgeReads(t, s, note.VerifierList(k.verifier), start+300)
+	edgeReads(t, s, note.VerifierList(k.Verifier), start+300)
 	delete(s.files, want.Objects[1].StoreName())
 	if _, err := Resign(ctx, s, signers, options(start+600)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("signed again without an object: %v", err)
@@ -215,7 +193,7 @@ func TestResign(t *testing.T) {
 }
 
 func TestPublishRefuses(t *testing.T) {
-	k, stranger, other := newKey(t, "bl.example"), newKey(t, "bl.example"), newKey(t, "other.example")
+	k, stranger, other := manifesttest.NewKey(t, "bl.example"), manifesttest.NewKey(t, "bl.example"), manifesttest.NewKey(t, "other.example")
 	rows := []struct {
 		name    string
 		prepare func(*memory)
@@ -225,7 +203,7 @@ func TestPublishRefuses(t *testing.T) {
 		want    string
 	}{
 		{name: "no key", signers: []note.Signer{}, want: "no key has the name"},
-		{name: "key of another list", signers: []note.Signer{other.signer}, want: "no key has the name"},
+		{name: "key of another list", signers: []note.Signer{other.Signer}, want: "no key has the name"},
 		{name: "no time", set: func(o *Options) { o.Now = 0 }, want: "time 0"},
 		{name: "time beyond serials", set: func(o *Options) { o.Now = 1 << 32 }, want: "time 4294967296"},
 		{name: "profile that has no name", in: build.Input{Zones: listOf(0, 0).Zones}, want: "profile name"},
@@ -234,7 +212,7 @@ func TestPublishRefuses(t *testing.T) {
 		{name: "manifest of a stranger", prepare: func(m *memory) { mustPublish(t, m, listOf(0, 9), stranger, options(start-9)) }, want: "untrusted"},
 		{name: "damaged manifest", prepare: func(m *memory) { m.files[manifest.StoreName] = file{[]byte("x"), m.now} }, want: "malformed"},
 		{name: "unreadable manifest", prepare: func(m *memory) { m.broken = manifest.StoreName }, want: "unreadable"},
-		{name: "manifest of another list", signers: []note.Signer{k.signer, other.signer},
+		{name: "manifest of another list", signers: []note.Signer{k.Signer, other.Signer},
 			prepare: func(m *memory) { mustPublish(t, m, listOf(0, 9), other, Options{List: "other.example", Now: start}) }, want: `of list "other.example"`},
 		{name: "last serial", prepare: func(m *memory) { mustPublish(t, m, listOf(0, 9), k, options(math.MaxUint32)) }, want: "last serial"},
 		{name: "too much of a level", in: with(listOf(0, 9), snapshot.Allocation, "64.0.0.0/2"), want: `limit "share"`},
@@ -258,7 +236,7 @@ func TestPublishRefuses(t *testing.T) {
 				in = listOf(0, 10)
 			}
 			if signers == nil {
-				signers = []note.Signer{k.signer}
+				signers = []note.Signer{k.Signer}
 			}
 			if r.set != nil {
 				r.set(&o)
@@ -278,7 +256,7 @@ func TestPublishRefuses(t *testing.T) {
 }
 
 func TestLimitsCanBeLifted(t *testing.T) {
-	k := newKey(t, "bl.example")
+	k := manifesttest.NewKey(t, "bl.example")
 	for limit, in := range map[Limit]build.Input{
 		Share:     with(with(with(listOf(0, 9), snapshot.System, "64.0.0.0/3"), snapshot.System, "32.0.0.0/3"), snapshot.System, "28.0.0.0/6"),
 		Protected: with(listOf(0, 9), snapshot.Allocation, "192.168.7.0/24"),
@@ -289,7 +267,7 @@ func TestLimitsCanBeLifted(t *testing.T) {
 			if limit == Churn {
 				mustPublish(t, s, listOf(0, 2000), k, options(start-300))
 			}
-			_, err := Publish(context.Background(), s, in, []note.Signer{k.signer}, options(start))
+			_, err := Publish(context.Background(), s, in, []note.Signer{k.Signer}, options(start))
 			var e *Excess
 			if !errors.As(err, &e) || e.Limit != limit {
 				t.Fatalf("error %v, want limit %q", err, limit)
@@ -297,7 +275,7 @@ func TestLimitsCanBeLifted(t *testing.T) {
 			for _, lifted := range []Limit{Share, Protected, Churn} {
 				o := options(start)
 				o.Override = []Limit{lifted}
-				if _, err := Publish(context.Background(), s, in, []note.Signer{k.signer}, o); (err == nil) != (lifted == limit) {
+				if _, err := Publish(context.Background(), s, in, []note.Signer{k.Signer}, o); (err == nil) != (lifted == limit) {
 					t.Errorf("with %q lifted: %v", lifted, err)
 				}
 			}
@@ -352,10 +330,10 @@ func TestChurn(t *testing.T) {
 // after it. Readers must find the list before or the new one, and the next run
 // must publish and leave nothing over.
 func TestCrashes(t *testing.T) {
-	k := newKey(t, "bl.example")
-	keys := note.VerifierList(k.verifier)
+	k := manifesttest.NewKey(t, "bl.example")
+	keys := note.VerifierList(k.Verifier)
 	ctx := context.Background()
-	signers := []note.Signer{k.signer}
+	signers := []note.Signer{k.Signer}
 	for _, after := range []bool{false, true} {
 		for crash := 1; ; crash++ {
 			s := newMemory(t)
@@ -400,9 +378,9 @@ func TestCrashes(t *testing.T) {
 }
 
 func TestAnswerLost(t *testing.T) {
-	s, k := newMemory(t), newKey(t, "bl.example")
+	s, k := newMemory(t), manifesttest.NewKey(t, "bl.example")
 	lossy := &lostAnswer{Store: s}
-	res, err := Publish(context.Background(), lossy, listOf(0, 9), []note.Signer{k.signer}, options(start))
+	res, err := Publish(context.Background(), lossy, listOf(0, 9), []note.Signer{k.Signer}, options(start))
 	if err != nil || res.Manifest.Serial != start {
 		t.Errorf("%+v, %v", res, err)
 	}
@@ -420,14 +398,14 @@ func (l *lostAnswer) Swap(ctx context.Context, previous, next []byte) error {
 }
 
 func TestFasterPublisher(t *testing.T) {
-	s, k := newMemory(t), newKey(t, "bl.example")
+	s, k := newMemory(t), manifesttest.NewKey(t, "bl.example")
 	mustPublish(t, s, listOf(0, 9), k, options(start))
 	race := &interloper{Store: s, run: func() { mustPublish(t, s, listOf(0, 12), k, options(start+10)) }}
-	_, err := Publish(context.Background(), race, listOf(0, 11), []note.Signer{k.signer}, options(start+10))
+	_, err := Publish(context.Background(), race, listOf(0, 11), []note.Signer{k.Signer}, options(start+10))
 	if !errors.Is(err, ErrConflict) {
 		t.Errorf("error %v", err)
 	}
-	if _, n := edgeReads(t, s, note.VerifierList(k.verifier), start+10); n != 12 {
+	if _, n := edgeReads(t, s, note.VerifierList(k.Verifier), start+10); n != 12 {
 		t.Errorf("edges read %d entries, want those of the faster publisher", n)
 	}
 }
@@ -444,7 +422,7 @@ func (i *interloper) Swap(ctx context.Context, previous, next []byte) error {
 }
 
 func TestDamageIsHealed(t *testing.T) {
-	k := newKey(t, "bl.example")
+	k := manifesttest.NewKey(t, "bl.example")
 	for name, damage := range map[string]func(*memory, string){
 		"gone":    func(s *memory, name string) { delete(s.files, name) },
 		"cut":     func(s *memory, name string) { s.files[name] = file{s.files[name].data[:10], s.now} },
@@ -458,30 +436,30 @@ func TestDamageIsHealed(t *testing.T) {
 		if res := mustPublish(t, s, listOf(0, 2000), k, options(start+300)); res.Put != 2 || res.Changed {
 			t.Errorf("%s: %+v", name, res)
 		}
-		edgeReads(t, s, note.VerifierList(k.verifier), start+300)
+		edgeReads(t, s, note.VerifierList(k.Verifier), start+300)
 	}
 }
 
 func TestKeyChange(t *testing.T) {
 	ctx := context.Background()
-	s, old, fresh := newMemory(t), newKey(t, "bl.example"), newKey(t, "bl.example")
+	s, old, fresh := newMemory(t), manifesttest.NewKey(t, "bl.example"), manifesttest.NewKey(t, "bl.example")
 	mustPublish(t, s, listOf(0, 9), old, options(start))
-	if _, err := Publish(ctx, s, listOf(0, 9), []note.Signer{old.signer, fresh.signer}, options(start+1)); err != nil {
+	if _, err := Publish(ctx, s, listOf(0, 9), []note.Signer{old.Signer, fresh.Signer}, options(start+1)); err != nil {
 		t.Fatalf("with both keys: %v", err)
 	}
 	mustPublish(t, s, listOf(0, 9), fresh, options(start+2))
-	edgeReads(t, s, note.VerifierList(fresh.verifier), start+2)
+	edgeReads(t, s, note.VerifierList(fresh.Verifier), start+2)
 	o := options(start + 3)
-	if _, err := Publish(ctx, s, listOf(0, 9), []note.Signer{old.signer}, o); err == nil {
+	if _, err := Publish(ctx, s, listOf(0, 9), []note.Signer{old.Signer}, o); err == nil {
 		t.Error("an old key replaced a manifest that it cannot read")
 	}
-	o.Trusted = note.VerifierList(fresh.verifier)
+	o.Trusted = note.VerifierList(fresh.Verifier)
 	mustPublish(t, s, listOf(0, 9), old, o)
 }
 
 func TestRetention(t *testing.T) {
-	s, k := newMemory(t), newKey(t, "bl.example")
-	keys := note.VerifierList(k.verifier)
+	s, k := newMemory(t), manifesttest.NewKey(t, "bl.example")
+	keys := note.VerifierList(k.Verifier)
 	o := options(start)
 	o.Keep = 3
 	s.files["tmp/left"] = file{nil, s.now}
@@ -491,7 +469,7 @@ func TestRetention(t *testing.T) {
 		s.pass(2 * time.Hour)
 		o.Now += 7200
 		for range 3 { // re-signed without change: no generation of its own
-			if _, err := Resign(context.Background(), s, []note.Signer{k.signer}, o); err != nil {
+			if _, err := Resign(context.Background(), s, []note.Signer{k.Signer}, o); err != nil {
 				t.Fatal(err)
 			}
 			o.Now++
@@ -522,35 +500,24 @@ func TestKilled(t *testing.T) {
 		t.Skip("starts processes")
 	}
 	dir := t.TempDir()
-	secret, public, err := manifest.GenerateKey("bl.example")
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := manifest.ParseVerifiers(public)
-	if err != nil {
-		t.Fatal(err)
-	}
+	k := manifesttest.NewKey(t, "bl.example")
 	s, err := NewFolder(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var last snapshot.Serial
 	for i := range 12 {
-		killAfter(t, time.Duration(i)*10*time.Millisecond, dir, secret)
-		m, n := edgeReads(t, s, keys, start)
+		killAfter(t, time.Duration(i)*10*time.Millisecond, dir, k.Secret)
+		m, n := edgeReads(t, s, note.VerifierList(k.Verifier), start)
 		if m.Serial <= last || n < 100 {
 			t.Errorf("kill %d: serial %d after %d, %d entries", i, m.Serial, last, n)
 		}
 		last = m.Serial
 	}
-	signers, err := manifest.ParseSigners(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
 	o := options(start)
 	o.OrphanAge = time.Nanosecond
 	time.Sleep(time.Millisecond)
-	res, err := Publish(context.Background(), s, listOf(0, 50), signers, o)
+	res, err := Publish(context.Background(), s, listOf(0, 50), []note.Signer{k.Signer}, o)
 	if err != nil {
 		t.Fatal(err)
 	}

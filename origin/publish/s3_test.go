@@ -15,6 +15,7 @@ import (
 
 	"ucedge/origin/publish/s3"
 	"ucedge/snapshot/manifest"
+	"ucedge/snapshot/manifest/manifesttest"
 )
 
 const testBucket = "lists"
@@ -48,8 +49,8 @@ func TestS3UnderPrefix(t *testing.T) {
 func TestS3Publishes(t *testing.T) {
 	one := newS3(t, "one", nil)
 	two := NewS3(one.bucket, "two")
-	k := newKey(t, "bl.example")
-	keys := note.VerifierList(k.verifier)
+	k := manifesttest.NewKey(t, "bl.example")
+	keys := note.VerifierList(k.Verifier)
 	for i := range 4 {
 		now := int64(start + 300*i)
 		o := options(now)
@@ -137,7 +138,7 @@ func TestS3Headers(t *testing.T) {
 			next.ServeHTTP(w, r)
 		})
 	})
-	mustPublish(t, s, listOf(0, 9), newKey(t, "bl.example"), options(start))
+	mustPublish(t, s, listOf(0, 9), manifesttest.NewKey(t, "bl.example"), options(start))
 	if !strings.Contains(told["objects"], "immutable") || told["manifest"] != "no-cache" {
 		t.Errorf("told %q", told)
 	}
@@ -150,7 +151,7 @@ func TestS3Down(t *testing.T) {
 		s := newS3(t, "", func(http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) })
 		})
-		if _, err := Publish(context.Background(), s, listOf(0, 9), []note.Signer{newKey(t, "bl.example").signer}, options(start)); err == nil {
+		if _, err := Publish(context.Background(), s, listOf(0, 9), []note.Signer{manifesttest.NewKey(t, "bl.example").Signer}, options(start)); err == nil {
 			t.Errorf("status %d: published", status)
 		}
 	}

@@ -18,7 +18,7 @@ import (
 func CSV(body io.Reader, rules Rules) Reports {
 	return func(yield func(Report, error) bool) {
 		lines := newLineReader(body)
-		columns, err := readHeader(lines)
+		columns, err := readHeader(lines, &rules)
 		if err == io.EOF {
 			return
 		}
@@ -33,14 +33,14 @@ func CSV(body io.Reader, rules Rules) Reports {
 }
 
 // readHeader returns the field of each column.
-func readHeader(lines *lineReader) ([]int, error) {
+func readHeader(lines *lineReader, rules *Rules) ([]int, error) {
 	header, err := lines.next()
 	if err != nil && err != errLong {
 		return nil, err
 	}
 	var columns []int
 	if err == nil {
-		columns, err = parseHeader(header)
+		columns, err = parseHeader(header, rules)
 	}
 	if err != nil {
 		return nil, &Refusal{Line: 1, Reason: err.Error()}
@@ -48,7 +48,7 @@ func readHeader(lines *lineReader) ([]int, error) {
 	return columns, nil
 }
 
-func parseHeader(line []byte) ([]int, error) {
+func parseHeader(line []byte, rules *Rules) ([]int, error) {
 	var columns []int
 	var seen uint8
 	err := splitRow(line, func(name []byte) error {
@@ -63,10 +63,15 @@ func parseHeader(line []byte) ([]int, error) {
 		columns = append(columns, field)
 		return nil
 	})
-	if err == nil && seen&3 != 3 {
+	switch {
+	case err != nil:
+		return nil, err
+	case seen&1 == 0:
 		return nil, errors.New("header needs the columns address and seen")
+	case seen&2 == 0 && rules.Seen == 0:
+		return nil, errors.New(NoTime + ": header needs the columns address and seen")
 	}
-	return columns, err
+	return columns, nil
 }
 
 func parseRow(line []byte, columns []int, rules *Rules) (Report, error) {
@@ -88,7 +93,7 @@ func parseRow(line []byte, columns []int, rules *Rules) (Report, error) {
 	if n < len(columns) {
 		return Report{}, fmt.Errorf("%d columns where the header has %d", n, len(columns))
 	}
-	return f.done(rules)
+	return f.done(rules, "its column is empty")
 }
 
 // errQuote is why a line with a quote in the wrong place is refused.

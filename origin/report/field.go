@@ -58,13 +58,17 @@ func (f *fields) set(i int, value []byte) error {
 	return err
 }
 
-// done returns the record's report if the rules take it.
-func (f *fields) done(rules *Rules) (Report, error) {
+// done returns the record's report if the rules take it. Where is the place in
+// the format for the time that a record may lack.
+func (f *fields) done(rules *Rules, where string) (Report, error) {
 	if f.given&1 == 0 {
 		return Report{}, errors.New("address is missing")
 	}
 	if f.given&2 == 0 {
-		return Report{}, errors.New("seen is missing")
+		if rules.Seen == 0 {
+			return Report{}, errors.New(NoTime + ": " + where)
+		}
+		f.report.Seen = rules.Seen
 	}
 	return rules.Check(f.report)
 }

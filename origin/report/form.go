@@ -58,7 +58,7 @@ func formReport(values url.Values, rules Rules) (Report, error) {
 		return Report{}, err
 	}
 	f.report.Kind, f.report.Evidence = kind, values.Get("id")
-	return f.done(&rules)
+	return f.done(&rules, "the field time")
 }
 
 func serviceKind(service string, otherwise snapshot.Kinds) (snapshot.Kinds, error) {

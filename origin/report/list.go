@@ -7,7 +7,8 @@ import (
 )
 
 // List reads a plain list: an address, the time it was seen, and the kind,
-// with white space between. The kind may be left out if the rules have one.
+// with white space between. The kind may be left out if the rules have one, and
+// the time too if they have both.
 // Comments begin with # or ; and stand on lines of their own.
 //
 //	192.0.2.1 2026-11-22T16:00:00Z spamtrap
@@ -23,6 +24,6 @@ func List(body io.Reader, rules Rules) Reports {
 				return Report{}, err
 			}
 		}
-		return f.done(&rules)
+		return f.done(&rules, "the time stands after the address, as in 192.0.2.1 2026-11-22T16:00:00Z scan")
 	})
 }

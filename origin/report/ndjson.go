@@ -13,7 +13,7 @@ import (
 //
 //	{"address":"192.0.2.1","seen":"2026-11-22T16:00:00Z","kind":"spamtrap","evidence":"a1"}
 //
-// The fields address and seen are required, kind is unless the rules have one,
+// The field address is required, seen and kind are unless the rules have them,
 // reporter and evidence are optional. All are strings, seen may be a number.
 // Names are compared exactly, an unknown or repeated one refuses the line.
 func NDJSON(body io.Reader, rules Rules) Reports {
@@ -22,7 +22,7 @@ func NDJSON(body io.Reader, rules Rules) Reports {
 		if err := parseObject(line, f.set); err != nil {
 			return Report{}, err
 		}
-		return f.done(&rules)
+		return f.done(&rules, `the field "seen" takes a time as 2026-11-22T16:00:00Z or unix seconds`)
 	})
 }
 

@@ -68,6 +68,9 @@ type Rules struct {
 	// Kind is the kind of a record that names none. Zero means that every
 	// record must name its own.
 	Kind snapshot.Kinds
+	// Seen is when the address of a record was seen that tells no time, seconds
+	// since the Unix epoch. Zero means that every record must tell its own.
+	Seen int64
 	// Reserved says why an address is never listed. A nil Reserved lets every
 	// address pass.
 	Reserved func(netip.Addr) (reason string, reserved bool)
@@ -78,6 +81,9 @@ const (
 	DefaultAhead  = 300           // five minutes: a host without NTP is off by more only when broken
 	DefaultWindow = 7 * 24 * 3600 // POLICY, Words
 )
+
+// NoTime begins the reason why a record is refused that tells no time.
+const NoTime = "seen is missing"
 
 // A Refusal says why one record was refused.
 type Refusal struct {

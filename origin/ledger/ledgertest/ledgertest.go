@@ -40,6 +40,7 @@ func Run(t *testing.T, open func(t *testing.T, name string) ledger.Ledger) {
 		{"invalid decisions", invalidDecisions},
 		{"serials", serials},
 		{"keys", keys},
+		{"reporters", reporters},
 		{"compact", compact},
 		{"reopen", reopen},
 		{"two openings", twoOpenings},
@@ -521,6 +522,38 @@ func keys(t *testing.T, open func(string) ledger.Ledger) {
 		{At: start + 1, Kind: ledger.KeyCreated, Subject: "k1", Actor: "op", Note: "reporter feed-a"},
 		{At: start + 5, Kind: ledger.KeyRevoked, Subject: "k1", Actor: "op"},
 	})
+}
+
+// reporters: whoever has reported or has a key for it is known, for ever.
+func reporters(t *testing.T, open func(string) ledger.Ledger) {
+	l, ctx := open("a"), context.Background()
+	known := func(want ...string) {
+		t.Helper()
+		names, err := l.Reporters(ctx)
+		must(t, err)
+		equal(t, "reporters", names, want)
+	}
+	known()
+	appendReports(t, l, about("192.0.2.1", start, "zone-import", "1"), about("192.0.2.1", start, "feed-b", "1"))
+	for i, key := range []ledger.APIKey{
+		{ID: "k0", Role: ledger.Operator, Name: "alice"},
+		{ID: "k1", Role: ledger.Reporter, Name: "feed-b"},
+		{ID: "k2", Role: ledger.Reporter, Name: "feed-a"},
+	} {
+		key.Hash, key.Created = [32]byte{byte(i)}, start
+		must(t, l.CreateKey(ctx, key, "op"))
+	}
+	must(t, l.RevokeKey(ctx, "k2", start+1, "op"))
+	if _, err := l.Compact(ctx, start); err != nil {
+		t.Fatal(err)
+	}
+	known("feed-a", "feed-b", "zone-import")
+	must(t, ledger.CheckReporter(ctx, l, "zone-import"))
+	for _, name := range []string{"zone-imprt", "alice", ""} {
+		if err := ledger.CheckReporter(ctx, l, name); !errors.Is(err, ledger.ErrNoReporter) {
+			t.Errorf("reporter %q: error is %v, want %v", name, err, ledger.ErrNoReporter)
+		}
+	}
 }
 
 func compact(t *testing.T, open func(string) ledger.Ledger) {
