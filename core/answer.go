@@ -3,6 +3,7 @@ package core
 import (
 	"encoding/binary"
 	"net/netip"
+	"strings"
 )
 
 // Response codes (RFC 1035 4.1.1, RFC 6891 9).
@@ -38,13 +39,15 @@ const errorSeconds = 1
 // overlap it, and returns the extended buffer. It appends nothing if the
 // message deserves no answer: too short for a header, or a response itself.
 // Now is in seconds since the Unix epoch; gate is what the host decided about
-// the client.
+// the client. Nothing is padded, since a transport that is not encrypted gains
+// nothing from it but amplification (RFC 7830 6): Serve does that.
 func (c *Core) AppendAnswer(dst, msg []byte, now int64, gate Gate) []byte {
 	a := noAnswer
 	read := a.query.parse(msg)
 	if read == noQuery {
 		return dst
 	}
+	a.query.padding = false
 	dst, _ = a.append(dst, c, read, now, gate)
 	return dst
 }
@@ -109,7 +112,7 @@ func (a *answer) resolve(read parsing, gate Gate) {
 		a.rcode = rcodeFormat
 	case q.opt && q.version > 0:
 		a.rcode = rcodeBadVers
-	case gate != Open:
+	case !gate.lets():
 		a.fail(rcodeRefused, edeProhibited)
 	case q.class != classIN, q.qtype == typeAXFR, q.qtype == typeIXFR:
 		a.rcode = rcodeRefused
@@ -159,7 +162,7 @@ func (a *answer) fromZone(z *zone) {
 	} else {
 		v := noVerdict
 		a.core.judge(&v, z, &o, a.now)
-		if !v.exists {
+		if !v.exists && !z.isBetween(&a.query) {
 			a.rcode = rcodeName
 		}
 		a.listed(&v, o.address)
@@ -334,15 +337,11 @@ func (a *answer) discovery() {
 	a.seconds = discoverySeconds
 	q := &a.query
 	switch {
-	case a.core.host == nil:
+	case a.core.endpoint == nil:
 	case q.qtype == typeSVCB && equalFold(q.name, ddrName):
 		a.owned(typeSVCB, discoverySeconds)
-		a.buf = append(a.buf, 0, 0)
-		at := len(a.buf)
-		a.buf = append(a.buf, 0, 1) // priority
-		a.buf = append(a.buf, a.core.host...)
-		a.buf = append(a.buf, svcParams...)
-		a.setLength(at)
+		a.buf = append(a.buf, byte(len(a.core.endpoint)>>8), byte(len(a.core.endpoint)))
+		a.buf = append(a.buf, a.core.endpoint...)
 		a.answers++
 	case q.qtype == typeRESINFO && equalFold(q.name, resolverArpa):
 		a.owned(typeRESINFO, discoverySeconds)
@@ -352,10 +351,26 @@ func (a *answer) discovery() {
 	}
 }
 
-const (
-	// alpn=h2,h3 port=443 dohpath=/dns-query{?dns}, by ascending key (RFC 9460 2.2)
-	svcParams = "\x00\x01\x00\x06\x02h2\x02h3" +
-		"\x00\x03\x00\x02\x01\xbb" +
-		"\x00\x07\x00\x10/dns-query{?dns}"
-	resolverInfo = "exterr=3,14,18-20,22"
-)
+const resolverInfo = "exterr=3,14,18-20,22"
+
+// httpsPort is where DNS over HTTPS is unless something else is said (RFC 9461).
+const httpsPort = 443
+
+// endpoint returns the data of the SVCB record for a host (Manifest.Host), or
+// nil if it is none: alpn=h2, which every host of the core speaks, its port and
+// dohpath=/dns-query{?dns}, by ascending key (RFC 9460 2.2, RFC 9461 5).
+func endpoint(host string) []byte {
+	text, digits, found := strings.Cut(host, ":")
+	port := uint16(httpsPort)
+	if found {
+		port = parseNumber([]byte(digits))
+	}
+	name, labels, ok := wireName(text)
+	if !ok || labels == 0 || port == 0 {
+		return nil
+	}
+	data := append([]byte{0, 1}, name...) // priority, target
+	data = append(data, "\x00\x01\x00\x03\x02h2\x00\x03\x00\x02"...)
+	data = binary.BigEndian.AppendUint16(data, port)
+	return append(data, "\x00\x07\x00\x10/dns-query{?dns}"...)
+}

@@ -5,7 +5,10 @@ import (
 	"encoding/base64"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
+
+	"github.com/miekg/dns"
 
 	"ucedge/snapshot"
 	"ucedge/snapshot/build"
@@ -150,6 +153,75 @@ func BenchmarkServe(b *testing.B) {
 			c.Serve(check, &resp)
 		}
 	})
+}
+
+// TestZeroTTL holds that HTTP keeps nothing whose TTL says that nobody may (RFC
+// 8484 5.1), on whichever way it is asked for and however late the snapshot is.
+func TestZeroTTL(t *testing.T) {
+	zones := worldZones()
+	for i := range zones {
+		zones[i].TTL, zones[i].NSTTL, zones[i].Minimum = 0, 0, 0
+	}
+	s := newSnapshot(t, build.Input{Zones: zones, Listings: worldListings(), Profile: snapshot.Profile{Name: "classic"}})
+	endless := worldManifest
+	endless.Next = 0
+	for _, m := range []Manifest{worldManifest, endless} {
+		c := New(s, m)
+		for _, target := range []string{
+			"/dns-query?dns=" + base64.RawURLEncoding.EncodeToString(packQuery(t, "1.2.0.192.dnsbl-1.bl.example. A")),
+			"/dns-query?dns=" + base64.RawURLEncoding.EncodeToString(packQuery(t, "2.2.0.192.dnsbl-1.bl.example. A")),
+			"/dns-query?dns=" + base64.RawURLEncoding.EncodeToString(packQuery(t, "dnsbl-1.bl.example. NS")),
+			"/resolve?name=1.2.0.192.dnsbl-1.bl.example",
+			"/resolve?ip=192.0.2.1",
+		} {
+			for _, now := range []int64{noon, worldManifest.Next + 1} {
+				var resp Response
+				c.Serve(&Request{Now: now, Method: []byte("GET"), Target: []byte(target)}, &resp)
+				if got := fieldOf(&resp, "cache-control"); resp.Status != 200 || got != "max-age=0" {
+					t.Errorf("%s at %d: status %d, %q, want max-age=0", target, now, resp.Status, got)
+				}
+			}
+		}
+	}
+}
+
+// fieldOf returns the value of a header field of a response.
+func fieldOf(resp *Response, name string) string {
+	for _, f := range resp.Fields {
+		if string(f.Name) == name {
+			return string(f.Value)
+		}
+	}
+	return ""
+}
+
+// TestNestedZones holds that a name between two zones exists, with nothing at
+// it (RFC 8020 2): to a resolver NXDOMAIN there denies all of the lower zone.
+func TestNestedZones(t *testing.T) {
+	zones := worldZones()[:3]
+	zones[0].Suffix, zones[1].Suffix, zones[2].Suffix = "b.example", "x.y.1.b.example", "w.b.example"
+	c := New(newSnapshot(t, build.Input{Zones: zones, Profile: snapshot.Profile{Name: "classic"}}), worldManifest)
+	for _, row := range []struct {
+		name  string
+		rcode int
+		soa   string // of the zone that answers
+	}{
+		{"y.1.b.example.", dns.RcodeSuccess, "b.example."},
+		{"1.b.example.", dns.RcodeSuccess, "b.example."},
+		{"Y.1.B.Example.", dns.RcodeSuccess, "b.example."},
+		{"z.1.b.example.", dns.RcodeNameError, "b.example."},
+		{"y.y.1.b.example.", dns.RcodeNameError, "b.example."},
+		{"y.b.example.", dns.RcodeNameError, "b.example."},
+		{"x.y.1.b.example.", dns.RcodeSuccess, "x.y.1.b.example."},
+		{"y.x.y.1.b.example.", dns.RcodeNameError, "x.y.1.b.example."},
+		{"w.b.example.", dns.RcodeSuccess, "w.b.example."},
+		{"1.w.b.example.", dns.RcodeNameError, "w.b.example."},
+	} {
+		m := ask(t, c, row.name, dns.TypeA, noon)
+		if len(m.Answer) != 0 || len(m.Ns) != 1 || m.Rcode != row.rcode || !strings.EqualFold(m.Ns[0].Header().Name, row.soa) {
+			t.Errorf("%s: got %v, want RCODE %d and the SOA of %s", row.name, m, row.rcode, row.soa)
+		}
+	}
 }
 
 // TestAppend holds that an answer is appended: what stands in the buffer stays,

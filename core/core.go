@@ -16,7 +16,7 @@ type Core struct {
 	manifest Manifest
 	zones    []zone
 	levels   [4]*zone  // by level, the zone whose settings speak for it; nil if there is none
-	host     []byte    // Manifest.Host on the wire, or nil
+	endpoint []byte    // data of the SVCB record that names this edge, or nil
 	cacheTag []byte    // "serial-" and the serial
 	counts   [4]string // by level, what its counts are of: abusers or impacts
 	etag     []byte    // of the filter: the sum of its image, in quotes
@@ -28,13 +28,8 @@ type Core struct {
 // Zones with a name that DNS cannot carry are left out; the builder of an
 // image refuses them.
 func New(s *snapshot.Snapshot, m Manifest) *Core {
-	c := &Core{snap: s, manifest: m}
+	c := &Core{snap: s, manifest: m, endpoint: endpoint(m.Host)}
 	c.cacheTag = appendUint([]byte("serial-"), uint64(m.Serial))
-	if m.Host != "" {
-		if host, _, ok := wireName(m.Host); ok {
-			c.host = host
-		}
-	}
 	if s == nil {
 		return c
 	}
@@ -45,6 +40,11 @@ func New(s *snapshot.Snapshot, m Manifest) *Core {
 	for i := range zones {
 		if z, ok := newZone(&zones[i], m.Serial); ok {
 			c.zones = append(c.zones, z)
+		}
+	}
+	for i := range c.zones {
+		for j := range c.zones {
+			c.zones[i].noteBetween(&c.zones[j])
 		}
 	}
 	for i := range c.zones {
@@ -92,10 +92,11 @@ func (c *Core) age(now int64) uint64 {
 }
 
 // lifetime cuts ttl, in seconds, so that no cache keeps an answer longer than
-// until the next snapshot is due. It is at least 1, also when that is past.
+// until the next snapshot is due. When that is past, a second is left; a TTL of
+// zero stays zero (RFC 8484 5.1).
 func (c *Core) lifetime(ttl uint32, now int64) uint32 {
 	if c.manifest.Next != 0 {
 		ttl = uint32(min(int64(ttl), max(1, c.manifest.Next-now)))
 	}
-	return max(1, ttl)
+	return ttl
 }

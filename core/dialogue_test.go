@@ -33,11 +33,15 @@ type scene struct {
 func newScene(t testing.TB) *scene {
 	named := worldManifest
 	named.Host = "doh.bl.example"
+	ported, unnamed := worldManifest, worldManifest
+	ported.Host, unnamed.Host = "doh.bl.example:8443", "doh.bl.example:0"
 	world := newWorld(t)
 	return &scene{
 		cores: map[string]*Core{
 			"world":    New(world, worldManifest),
 			"named":    New(world, named),
+			"ported":   New(world, ported),
+			"unnamed":  New(world, unnamed),
 			"filtered": New(newFiltered(t), worldManifest),
 			"advice":   New(newSnapshot(t, adviceWorld(snapshot.Profile{Name: "classic"})), worldManifest),
 			"impacts":  New(newSnapshot(t, adviceWorld(snapshot.Profile{Name: "own", Text: "counts = \"impacts\"\n"})), worldManifest),
@@ -48,7 +52,7 @@ func newScene(t testing.TB) *scene {
 	}
 }
 
-var gates = map[string]Gate{"open": Open, "no-key": NoKey, "bad-key": BadKey, "over-rate": OverRate}
+var gates = map[string]Gate{"open": Open, "no-key": NoKey, "bad-key": BadKey, "over-rate": OverRate, "keyed": Keyed}
 
 // set obeys a line that sets the scene, and reports false if it is none.
 func (s *scene) set(t *testing.T, line string) bool {

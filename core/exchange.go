@@ -11,7 +11,11 @@ const (
 	NoKey         // keys are on and the request has none: 401, DNS REFUSED + EDE 18
 	BadKey        // the key is unknown or revoked: 403, DNS REFUSED + EDE 18
 	OverRate      // past its quota: 429 + Retry-After, DNS REFUSED + EDE 18
+	Keyed         // open to the holder of a key alone: no shared cache may keep it (RFC 9111 3.5), or a revoked key would live on there
 )
+
+// lets reports whether the client may ask.
+func (g Gate) lets() bool { return g == Open || g == Keyed }
 
 // A Ref names bytes that the host holds and sends in place of a body, so that
 // they need not pass through a guest.
@@ -32,9 +36,10 @@ type Manifest struct {
 	Next    int64 // when the next manifest is due
 	Expires int64 // from then on every answer is SERVFAIL
 
-	// Host is the name under which clients reach this edge, for the discovery
-	// of designated resolvers (RFC 9462). It is the edge's own setting and no
-	// part of the signed text; empty means that the edge has no name to tell.
+	// Host is the name under which clients reach this edge, and behind a colon
+	// the port of DNS over HTTPS unless it is 443, for the discovery of
+	// designated resolvers (RFC 9462). It is the edge's own setting and no part
+	// of the signed text; empty means that the edge has no name to tell.
 	Host string
 }
 

@@ -92,7 +92,7 @@ func FuzzExchange(f *testing.F) {
 	var used Response
 	f.Fuzz(func(t *testing.T, method, target, accept, media, match string, body []byte, gate uint8, after int64) {
 		req := Request{
-			Now: noon + after%(8*86400), Gate: Gate(gate % 4), Method: []byte(method), Target: []byte(target),
+			Now: noon + after%(8*86400), Gate: Gate(gate % 5), Method: []byte(method), Target: []byte(target),
 			Accept: []byte(accept), ContentType: []byte(media), IfNoneMatch: []byte(match), Body: body,
 		}
 		c := cores[int(gate>>2)%len(cores)]

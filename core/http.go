@@ -86,7 +86,7 @@ func (c *Core) enter(r *route, e exchange) {
 		return
 	}
 	switch {
-	case e.request.Gate == Open, r.anyone && e.request.Gate != OverRate, r.path == "/healthz", r.path == "/readyz":
+	case e.request.Gate.lets(), r.anyone && e.request.Gate != OverRate, r.path == "/healthz", r.path == "/readyz":
 		r.serve(c, e)
 	case e.request.Gate == NoKey:
 		e.fail(401, "a key is needed: /k/{key}/… or Authorization: Bearer")
@@ -167,9 +167,13 @@ func (e *exchange) fail(status int, message string) {
 	e.Body = append(e.Body, "}\n"...)
 }
 
-// keep says for how many seconds caches may keep the response.
+// keep says for how many seconds caches may keep the response: only the
+// client's own, if a key let it in.
 func (e *exchange) keep(seconds uint32) {
 	at := len(e.scratch)
+	if e.request.Gate == Keyed {
+		e.scratch = append(e.scratch, "private, "...)
+	}
 	e.scratch = append(e.scratch, "max-age="...)
 	e.scratch = appendUint(e.scratch, uint64(seconds))
 	e.add(nameCache, e.scratch[at:len(e.scratch):len(e.scratch)])

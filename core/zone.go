@@ -16,7 +16,8 @@ type zone struct {
 	soa      record // as an answer
 	negative record // the SOA as it goes with answers that there is nothing (RFC 2308 3)
 	ns       []record
-	test     string // template of the TXT of the test points
+	between  [][]byte // names between the apex and that of a zone further down, lower case
+	test     string   // template of the TXT of the test points
 }
 
 // newZone prepares z for answers from the snapshot of that serial. It reports
@@ -46,6 +47,30 @@ func newZone(z *snapshot.Zone, serial snapshot.Serial) (made zone, ok bool) {
 		made.ns = append(made.ns, ns)
 	}
 	return made, true
+}
+
+// noteBetween notes the names between the apex of z and that of another zone
+// below it. They exist, since that one does (RFC 8020 2).
+func (z *zone) noteBetween(other *zone) {
+	var names [][]byte
+	name := other.suffix
+	for range other.labels - z.labels {
+		name = name[1+int(name[0]):]
+		names = append(names, name)
+	}
+	if len(names) > 1 && string(name) == string(z.suffix) {
+		z.between = append(z.between, names[:len(names)-1]...)
+	}
+}
+
+// isBetween reports whether the name of q is one of z.between.
+func (z *zone) isBetween(q *query) bool {
+	for _, name := range z.between {
+		if equalFold(q.name, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // A word is eight bytes of a zone's suffix, and the bits in which the two cases

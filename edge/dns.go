@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"container/list"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -20,7 +21,7 @@ const (
 	udpMin      = 512  // what a client without EDNS can take
 	udpMax      = 1232 // what travels everywhere without fragments
 	headerBytes = 12
-	tcpMax      = 256 // connections at once; past it the newest are closed
+	tcpMax      = 256 // connections at once; past it the one that has been idle longest is closed (RFC 7766 6.2.3)
 	tcpIdle     = 10 * time.Second
 	tcpQuery    = 5 * time.Second // for the rest of a query whose first byte has come, and to send its answer
 )
@@ -236,9 +237,9 @@ func skipName(message []byte, at int) int {
 
 // serveTCP accepts connections, tcpMax at once, and waits for them at the end.
 func (s *DNSServer) serveTCP(ctx context.Context, ln net.Listener) error {
-	var conns sync.WaitGroup
-	defer conns.Wait()
-	places := make(chan struct{}, tcpMax)
+	var loops sync.WaitGroup
+	defer loops.Wait()
+	var open connections
 	for {
 		conn, err := ln.Accept()
 		if ctx.Err() != nil {
@@ -251,19 +252,52 @@ func (s *DNSServer) serveTCP(ctx context.Context, ln net.Listener) error {
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
-		select {
-		case places <- struct{}{}:
-			conns.Go(func() { defer func() { <-places }(); s.serveConn(ctx, conn) })
-		default:
+		place, full := open.enter(conn)
+		if full {
 			s.count("tcp", "no room", nil)
-			conn.Close()
 		}
+		loops.Go(func() {
+			defer open.leave(place)
+			s.serveConn(ctx, conn, func() { open.answered(place) })
+		})
 	}
 }
 
+// connections are the open TCP connections in the order of their last answers,
+// so that who holds many in silence loses them to whoever asks.
+type connections struct {
+	mu   sync.Mutex
+	open list.List // of net.Conn; one without an answer stands where it was opened
+}
+
+// enter gives conn a place. If there is none left, the connection that has been
+// idle longest is closed for it.
+func (c *connections) enter(conn net.Conn) (place *list.Element, full bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if full = c.open.Len() >= tcpMax; full {
+		c.open.Remove(c.open.Front()).(net.Conn).Close()
+	}
+	return c.open.PushBack(conn), full
+}
+
+// answered notes that the connection in a place has had an answer.
+func (c *connections) answered(place *list.Element) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open.MoveToBack(place) // nothing, if it has lost the place
+}
+
+// leave gives the place back, if the connection still has it.
+func (c *connections) leave(place *list.Element) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open.Remove(place)
+}
+
 // serveConn answers the queries on one connection in their order, until it has
-// been idle for tcpIdle.
-func (s *DNSServer) serveConn(ctx context.Context, conn net.Conn) {
+// been idle for tcpIdle, and calls answered after each.
+func (s *DNSServer) serveConn(ctx context.Context, conn net.Conn, answered func()) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) }) // no further query; an answer under way is sent
 	defer stop()
@@ -283,6 +317,7 @@ func (s *DNSServer) serveConn(ctx context.Context, conn net.Conn) {
 		if _, err := conn.Write(answer); err != nil {
 			return
 		}
+		answered()
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -299,7 +300,7 @@ func TestDNSServerLeavesSlowClients(t *testing.T) {
 				client, server := net.Pipe()
 				begun := time.Now()
 				done := make(chan time.Duration)
-				go func() { s.serveConn(t.Context(), server); done <- time.Since(begun) }()
+				go func() { s.serveConn(t.Context(), server, func() {}); done <- time.Since(begun) }()
 				client.Write(row.sent)
 				if took := <-done; took != row.took {
 					t.Errorf("the connection was closed after %v, want %v", took, row.took)
@@ -312,21 +313,43 @@ func TestDNSServerLeavesSlowClients(t *testing.T) {
 	}
 }
 
-// TestDNSServerHasRoomForSome opens more connections than there is room for.
+// TestDNSServerHasRoomForSome holds that silent connections, which take all
+// places twice over, take them neither from who asks now and then nor from who
+// comes anew.
 func TestDNSServerHasRoomForSome(t *testing.T) {
 	at := startDNS(t, &DNSServer{Engine: texts{}})
 	query, _ := new(dns.Msg).SetQuestion("1.example.", dns.TypeTXT).Pack()
 	framed := append(binary.BigEndian.AppendUint16(nil, uint16(len(query))), query...)
-	for n := range tcpMax + 10 {
+	dial := func() net.Conn {
 		conn, err := net.Dial("tcp", at)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	ask := func(conn net.Conn) error {
 		conn.Write(framed) // a connection without room is closed, perhaps before this
-		_, err = (&dns.Conn{Conn: conn}).ReadMsg()
-		if answered := err == nil; answered != (n < tcpMax) {
-			t.Errorf("connection %d answered: %v (%v)", n, answered, err)
+		_, err := (&dns.Conn{Conn: conn}).ReadMsg()
+		return err
+	}
+	first, busy := dial(), dial()
+	first.Write(framed[:9]) // and never the rest
+	for n := range 2 * tcpMax {
+		if dial(); n%(tcpMax/2) == 0 {
+			if err := ask(busy); err != nil {
+				t.Fatalf("a connection that is in use, after %d others: %v", n, err)
+			}
 		}
+	}
+	if err := ask(dial()); err != nil {
+		t.Errorf("a new connection: %v", err)
+	}
+	if err := ask(busy); err != nil {
+		t.Errorf("a connection that is in use: %v", err)
+	}
+	first.SetReadDeadline(time.Now().Add(tcpQuery / 2))
+	if _, err := first.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the oldest is still open")
 	}
 }

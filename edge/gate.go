@@ -55,7 +55,7 @@ func (g *Gatekeeper) HTTP(c *Caller, now time.Time) (core.Gate, []byte) {
 	case key == nil:
 		return core.BadKey, target
 	}
-	return core.Open, target
+	return core.Keyed, target
 }
 
 // DNS decides about a message from address.

@@ -157,19 +157,19 @@ func TestGatekeeper(t *testing.T) {
 		"keys off":                      {nil, "/resolve?name=x", "", core.Open, "/resolve?name=x"},
 		"keys off, a key in the path":   {nil, "/k/any/resolve", "", core.Open, "/resolve"},
 		"none":                          {keys, "/dns-query", "", core.NoKey, "/dns-query"},
-		"in the path":                   {keys, "/k/one/dns-query?dns=A", "", core.Open, "/dns-query?dns=A"},
+		"in the path":                   {keys, "/k/one/dns-query?dns=A", "", core.Keyed, "/dns-query?dns=A"},
 		"in the path, unknown":          {keys, "/k/three/dns-query", "", core.BadKey, "/dns-query"},
 		"in the path, empty":            {keys, "/k//dns-query", "", core.NoKey, "/dns-query"},
-		"in the path, nothing more":     {keys, "/k/one", "", core.Open, "/"},
-		"in the path, only a query":     {keys, "/k/one?ip=192.0.2.1", "", core.Open, "/?ip=192.0.2.1"},
+		"in the path, nothing more":     {keys, "/k/one", "", core.Keyed, "/"},
+		"in the path, only a query":     {keys, "/k/one?ip=192.0.2.1", "", core.Keyed, "/?ip=192.0.2.1"},
 		"in the path, percent-encoded":  {keys, "/k/%6Fne/", "", core.BadKey, "/"},
-		"in the header":                 {keys, "/dns-query", "Bearer one", core.Open, "/dns-query"},
-		"in the header, lower case":     {keys, "/dns-query", "bearer one", core.Open, "/dns-query"},
+		"in the header":                 {keys, "/dns-query", "Bearer one", core.Keyed, "/dns-query"},
+		"in the header, lower case":     {keys, "/dns-query", "bearer one", core.Keyed, "/dns-query"},
 		"in the header, unknown":        {keys, "/dns-query", "Bearer three", core.BadKey, "/dns-query"},
 		"in the header, empty":          {keys, "/dns-query", "Bearer ", core.NoKey, "/dns-query"},
 		"in the header, another scheme": {keys, "/dns-query", "Basic one", core.NoKey, "/dns-query"},
 		"the path's comes first":        {keys, "/k/three/dns-query", "Bearer one", core.BadKey, "/dns-query"},
-		"like a key":                    {keys, "/keys/one", "Bearer one", core.Open, "/keys/one"},
+		"like a key":                    {keys, "/keys/one", "Bearer one", core.Keyed, "/keys/one"},
 	} {
 		g := new(Gatekeeper)
 		g.SetKeys(row.keys)
@@ -191,8 +191,8 @@ func TestGatekeeperCounts(t *testing.T) {
 		gate   core.Gate
 	}{
 		{"/k/guess1/", core.BadKey}, {"/", core.NoKey}, {"/k/guess2/", core.OverRate}, {"/", core.OverRate},
-		{"/k/one/", core.Open}, {"/k/one/", core.Open}, {"/k/one/", core.OverRate},
-		{"/k/two/", core.Open}, {"/k/two/", core.OverRate},
+		{"/k/one/", core.Keyed}, {"/k/one/", core.Keyed}, {"/k/one/", core.OverRate},
+		{"/k/two/", core.Keyed}, {"/k/two/", core.OverRate},
 	} {
 		c := &Caller{Target: []byte(row.target), Peer: netip.MustParseAddr("192.0.2.1")}
 		if gate, _ := g.HTTP(c, now); gate != row.gate {
@@ -256,7 +256,7 @@ func TestKeysAreNeverTold(t *testing.T) {
 	told := ask("/k/secret-one/v1/check?ip=192.0.2.77", "")
 	told += ask("/k/secret-wrong/v1/check?ip=192.0.2.77", "")
 	told += ask("/v1/other/secret-path", "Bearer secret-one")
-	if !strings.Contains(told, "|0|GET|/v1/check?ip=192.0.2.77|") || !strings.Contains(told, "|2|GET|/v1/check?ip=192.0.2.77|") {
+	if !strings.Contains(told, "|4|GET|/v1/check?ip=192.0.2.77|") || !strings.Contains(told, "|2|GET|/v1/check?ip=192.0.2.77|") {
 		t.Errorf("the core was asked %q", told)
 	}
 	shown := ask("/metrics", "")

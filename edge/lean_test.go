@@ -81,21 +81,20 @@ func TestHostAnswersOverHTTP2(t *testing.T) {
 // TestGateOverHTTP2 asks with keys and from behind a proxy.
 func TestGateOverHTTP2(t *testing.T) {
 	keyFile := filepath.Join(t.TempDir(), "keys")
-	if err := os.WriteFile(keyFile, []byte("one "+hashOf("one")+"\ntwo "+hashOf("two")+" 0.1\n"), 0o600); err != nil {
+	if err := os.WriteFile(keyFile, []byte("one "+hashOf("one")+"\ntwo "+hashOf("two")+" 0.01\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	at, _ := start(t, Config{Engine: wasmEngine(t, testGuest, WasmOptions{}), KeyFile: keyFile, Rate: 0.2, Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	at, _ := start(t, Config{Engine: wasmEngine(t, testGuest, WasmOptions{}), KeyFile: keyFile, Rate: 0.01, Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	client := newClient(t, nil, overH2C)
 	for _, row := range []struct{ target, auth, forwarded, want string }{
-		{"/k/one/x?y", "", "192.0.2.1", "|0|GET|/x?y|"},
-		{"/x", "Bearer one", "192.0.2.2", "|0|GET|/x|"},
-		{"/x", "bearer  one", "192.0.2.2", "|3|GET|/x|"}, // the key's two requests have been spent
-		{"/x", "", "192.0.2.1", "|1|GET|/x|"},
-		{"/k/three", "", "192.0.2.1", "|2|GET|/|"},
-		{"/k/three", "", "192.0.2.1", "|3|GET|/|"}, // the address's two
-		{"/x", "", "192.0.2.1, 192.0.2.3", "|1|GET|/x|"},
-		{"/x", "Bearer two", "192.0.2.1", "|0|GET|/x|"},
+		{"/k/one/x?y", "", "192.0.2.1", "|4|GET|/x?y|"},
+		{"/x", "bearer  one", "192.0.2.2", "|3|GET|/x|"}, // the key's one request of 100 seconds has been spent
+		{"/x", "Bearer two", "192.0.2.1", "|4|GET|/x|"},
 		{"/x", "Bearer two", "192.0.2.4", "|3|GET|/x|"},
+		{"/x", "", "192.0.2.1", "|1|GET|/x|"},
+		{"/k/three", "", "192.0.2.1", "|3|GET|/|"}, // the address's one
+		{"/k/three", "", "192.0.2.4", "|2|GET|/|"},
+		{"/x", "", "192.0.2.1, 192.0.2.3", "|1|GET|/x|"},
 	} {
 		_, body := fetch(t, client, "GET", "http://"+at.HTTP+row.target, "", "Authorization", row.auth, "X-Forwarded-For", row.forwarded)
 		if !strings.Contains(body, row.want) {

@@ -13,7 +13,7 @@ import (
 // A NativeEngine runs the core as a part of this program, without a guest. It
 // is what the guest is compared with, in answers and in speed.
 type NativeEngine struct {
-	host    string     // name under which clients reach this edge
+	host    string     // name and port under which clients reach this edge
 	loading sync.Mutex // one Load or Renew at a time
 	current atomic.Pointer[native]
 }
@@ -26,7 +26,7 @@ type native struct {
 }
 
 // NewNativeEngine returns an engine that answers "not ready" until its first
-// Load. The host is the name under which clients reach this edge
+// Load. The host is the name and port under which clients reach this edge
 // (core.Manifest); it may be empty.
 func NewNativeEngine(host string) *NativeEngine {
 	e := &NativeEngine{host: host}
@@ -41,7 +41,7 @@ func (e *NativeEngine) Load(_ context.Context, g *Generation) error {
 	if e.current.Load() == nil {
 		return ErrClosed
 	}
-	s, err := openGeneration(g)
+	s, err := snapshot.OpenVerified(g.Image, g.Filter)
 	if err != nil {
 		return fmt.Errorf("load serial %d: %w", g.Manifest.Serial, err)
 	}
@@ -99,17 +99,4 @@ func (e *NativeEngine) Close(context.Context) error {
 	defer e.loading.Unlock()
 	e.current.Store(nil)
 	return nil
-}
-
-// openGeneration opens the image of g behind its filter, if it has one.
-func openGeneration(g *Generation) (*snapshot.Snapshot, error) {
-	s, err := snapshot.Open(g.Image)
-	if err != nil || len(g.Filter) == 0 {
-		return s, err
-	}
-	f, err := snapshot.OpenFilter(g.Filter)
-	if err != nil {
-		return nil, err
-	}
-	return s.WithFilter(f)
 }

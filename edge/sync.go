@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -98,10 +99,16 @@ type Syncer struct {
 	status SyncStatus
 }
 
-// An accepted is what a Syncer has accepted of the highest serial.
+// An accepted is the manifest of the highest serial that a Syncer has accepted.
 type accepted struct {
 	serial snapshot.Serial
 	text   manifest.Hash
+	signed []byte // the manifest as it was signed
+	file   string // of the state folder, if it comes from there
+}
+
+func newAccepted(m manifest.Manifest, signed []byte, file string) accepted {
+	return accepted{m.Serial, m.TextHash(), signed, file}
 }
 
 // A SyncStatus is how a Syncer fares. Zero times are of what has not happened.
@@ -222,6 +229,7 @@ func (s *Syncer) attempt(ctx context.Context) error {
 	if err := s.load(ctx, g, old); err != nil {
 		return err
 	}
+	s.accept(newAccepted(m, g.Signed, ""))
 	s.log().Info("snapshot loaded", "list", m.List, "serial", m.Serial, "built", m.Built, "bytes", len(g.Image)+len(g.Filter))
 	s.keep(g)
 	return nil
@@ -234,7 +242,7 @@ func (s *Syncer) Restore(ctx context.Context) error {
 	if s.State == "" {
 		return nil
 	}
-	s.accept(readAccepted(s.State))
+	s.restoreAccepted()
 	signed, err := Folder(s.State).Manifest(ctx)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -256,6 +264,7 @@ func (s *Syncer) Restore(ctx context.Context) error {
 	if err := s.load(ctx, g, nil); err != nil {
 		return err
 	}
+	s.accept(newAccepted(m, g.Signed, filepath.Join(s.State, manifest.StoreName)))
 	s.keptText = m.TextHash()
 	s.log().Info("snapshot restored", "list", m.List, "serial", m.Serial, "built", m.Built)
 	return nil
@@ -269,9 +278,21 @@ func (s *Syncer) open(signed []byte, floor accepted) (manifest.Manifest, error) 
 	}
 	rules := manifest.Rules{List: s.List, ABI: abi.Version, Now: time.Now().Unix(), Serial: floor.serial, Text: floor.text}
 	if err := m.Accept(rules); err != nil {
-		return manifest.Manifest{}, err
+		return manifest.Manifest{}, s.explain(err, floor)
 	}
 	return m, nil
+}
+
+// explain adds to a refusal whose reason is the serial in floor where that is
+// kept, and what to do.
+func (s *Syncer) explain(err error, floor accepted) error {
+	var refusal *manifest.Refusal
+	if floor.file == "" || !errors.As(err, &refusal) || refusal.Reason != manifest.Rollback && refusal.Reason != manifest.Fork {
+		return err
+	}
+	detail := fmt.Sprintf("%s, which was accepted before and is kept in %q; if the list was begun anew, stop the edge and remove %q",
+		refusal.Detail, floor.file, s.State)
+	return &manifest.Refusal{Reason: refusal.Reason, Detail: detail}
 }
 
 // assemble returns the generation of m. It takes what it can from the
@@ -353,13 +374,12 @@ func (s *Syncer) load(ctx context.Context, g, old *Generation) error {
 	if err := load(ctx, g); err != nil {
 		return failed(NotLoaded, err)
 	}
-	s.accept(accepted{g.Manifest.Serial, g.Manifest.TextHash()})
 	return nil
 }
 
-// accept raises the highest serial accepted to a, unless it is higher.
+// accept raises the highest serial accepted to that of a, unless that is as high.
 func (s *Syncer) accept(a accepted) {
-	if a.serial < s.accepted.serial {
+	if a.serial <= s.accepted.serial {
 		return
 	}
 	s.accepted = a

@@ -3,13 +3,11 @@ package edge
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 
-	"ucedge/snapshot"
 	"ucedge/snapshot/manifest"
 )
 
@@ -18,12 +16,9 @@ import (
 // anything from the source. Who can write to it can make an edge forget the
 // highest serial, and no more.
 const (
-	acceptedName = "accepted" // highest serial and the hash of its text, one line
+	acceptedName = "accepted" // the signed manifest of the highest serial accepted
 	stateTemp    = "tmp-*"    // files that are not yet, or never will be, whole
 )
-
-// acceptedMax is a bound on the bytes of the file acceptedName.
-const acceptedMax = 128
 
 // keep brings the state folder up to g: the highest serial first, so that not
 // even a full disk lets an older one in later, then objects, then the
@@ -54,8 +49,7 @@ func (s *Syncer) tryKeep(g *Generation) error {
 	if err := os.MkdirAll(filepath.Join(s.State, manifest.StorePrefix), 0o755); err != nil {
 		return err
 	}
-	line := fmt.Sprintf("%d %s\n", s.accepted.serial, s.accepted.text)
-	if err := writeState(s.State, acceptedName, []byte(line)); err != nil {
+	if err := writeState(s.State, acceptedName, s.accepted.signed); err != nil {
 		return err
 	}
 	for _, o := range zstdObjects(g.Manifest) {
@@ -145,23 +139,27 @@ func (s *Syncer) kept(o manifest.Object) []byte {
 	return plain
 }
 
-// readAccepted returns what the state folder says of the highest serial; zero
-// if it says nothing that can be understood.
-func readAccepted(dir string) accepted {
-	b, err := readFile(filepath.Join(dir, acceptedName), acceptedMax)
-	if err != nil {
-		return accepted{}
+// restoreAccepted takes the highest serial from the state folder, if a trusted
+// key has signed it for this list: a number that anybody could have written
+// there would lock the edge out. It may have expired.
+func (s *Syncer) restoreAccepted() {
+	path := filepath.Join(s.State, acceptedName)
+	signed, err := readFile(path, manifest.MaxSigned)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
 	}
-	number, hash, _ := strings.Cut(strings.TrimSuffix(string(b), "\n"), " ")
-	serial, err := strconv.ParseUint(number, 10, 32)
-	if err != nil {
-		return accepted{}
+	var m manifest.Manifest
+	if err == nil {
+		m, err = manifest.Open(signed, s.Keys)
 	}
-	text, err := manifest.ParseHash(hash)
-	if err != nil {
-		return accepted{}
+	if err == nil && m.List != s.List {
+		err = fmt.Errorf("list %q is not %q", m.List, s.List)
 	}
-	return accepted{snapshot.Serial(serial), text}
+	if err != nil {
+		s.log().Warn("highest serial not restored", "file", path, "err", err)
+		return
+	}
+	s.accept(newAccepted(m, signed, path))
 }
 
 // writeState puts data into a temporary file, syncs it, renames it, and syncs

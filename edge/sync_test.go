@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"net/netip"
 	"os"
@@ -596,6 +598,73 @@ func TestRestore(t *testing.T) {
 	if got := w.source.fetched(); got != "manifest" {
 		t.Errorf("asked for %q", got)
 	}
+}
+
+// TestForgedAccepted: only what a trusted key has signed for this list holds
+// lower serials off, or whoever can write to the state folder locks the edge
+// out. What is ignored is named in the log.
+func TestForgedAccepted(t *testing.T) {
+	const highest = 1<<32 - 1
+	for name, forge := range map[string]func(w *world) []byte{
+		"a number":    func(*world) []byte { return fmt.Appendf(nil, "%d %s\n", uint32(highest), manifest.Hash{}) },
+		"empty":       func(*world) []byte { return nil },
+		"another key": func(w *world) []byte { o := newOrigin(t, "bl.example"); return o.sign(w.highest(o, highest)) },
+		"another list, whose key is trusted": func(w *world) []byte {
+			o := newOrigin(t, "other.example")
+			keys, err := manifest.ParseVerifiers(w.origin.public + "\n" + o.public)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.Keys = keys
+			return o.sign(w.highest(o, highest))
+		},
+		"a changed serial": func(w *world) []byte {
+			return bytes.Replace(w.origin.sign(w.highest(w.origin, 100)), []byte("serial 100"), []byte("serial 900"), 1)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			var log bytes.Buffer
+			w.State, w.Log = t.TempDir(), slog.New(slog.NewTextHandler(&log, nil))
+			file := filepath.Join(w.State, "accepted")
+			if err := os.WriteFile(file, forge(w), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Restore(context.Background()); err != nil || !strings.Contains(log.String(), "file="+file) {
+				t.Errorf("restore: %v, log %q", err, log.String())
+			}
+			w.source.publish(w.origin, w.origin.release(100, inputOf("198.51.100.1")))
+			w.sync()
+		})
+	}
+}
+
+// highest returns a manifest of o that is in order but for its serial.
+func (w *world) highest(o *origin, serial snapshot.Serial) manifest.Manifest {
+	return o.release(serial, inputOf("198.51.100.1")).manifest
+}
+
+// TestRollbackIsExplained: who is refused because of the state folder is told
+// which file of it says so, also when the manifest there has expired.
+func TestRollbackIsExplained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.State = t.TempDir()
+		w.source.publish(w.origin, w.origin.release(100, inputOf("198.51.100.1")))
+		w.sync()
+		w.source.publish(w.origin, w.origin.release(99, inputOf("198.51.100.1")))
+		if err := w.Sync(context.Background()); err == nil || strings.Contains(err.Error(), w.State) {
+			t.Errorf("while it runs: %v", err)
+		}
+		time.Sleep(25 * time.Hour)
+		w.source.publish(w.origin, w.origin.release(99, inputOf("198.51.100.1")))
+		s := w.edge(newEngine(), w.State)
+		s.Restore(context.Background()) // expired
+		err := s.Sync(context.Background())
+		if want := fmt.Sprintf("kept in %q", filepath.Join(w.State, "accepted")); edge.SyncReason(err) != string(manifest.Rollback) || !strings.Contains(err.Error(), want) {
+			t.Errorf("after a restart: %v, want %s", err, want)
+		}
+	})
 }
 
 func TestNothingToRestore(t *testing.T) {

@@ -26,7 +26,7 @@ const guestPagesMax = 8192
 type WasmOptions struct {
 	CacheDir  string      // folder of compiled code, remade if it is damaged; empty compiles at every start (about 1 s)
 	Instances int         // how many calls run at once; 0 is GOMAXPROCS
-	Host      string      // the name under which clients reach this edge (core.Manifest); may be empty
+	Host      string      // name and port under which clients reach this edge (core.Manifest); may be empty
 	OnTrap    func(error) // told of each guest that trapped; may be nil; must not block
 }
 

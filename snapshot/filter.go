@@ -46,7 +46,9 @@ func (b *Bloom) order() uint32 { return Section{b.Kind, b.Level, b.Family, 0, 0,
 
 // OpenFilter checks the object, which is what build.Filter made, and returns a
 // view of it.
-func OpenFilter(b []byte) (*Filter, error) {
+func OpenFilter(b []byte) (*Filter, error) { return openFilter(b, true) }
+
+func openFilter(b []byte, summed bool) (*Filter, error) {
 	fault := func(at int, problem string) error {
 		return &FormatError{"filter", int64(at), problem}
 	}
@@ -59,7 +61,7 @@ func OpenFilter(b []byte) (*Filter, error) {
 		return nil, fault(8, "unknown version "+strconv.FormatUint(uint64(le32(b[8:])), 10))
 	case le64(b[16:]) != uint64(len(b)):
 		return nil, fault(16, "length does not match the object")
-	case le64(b[32:]) != FilterSum(b):
+	case summed && le64(b[32:]) != FilterSum(b):
 		return nil, fault(32, "checksum does not match")
 	}
 	n := le32(b[12:])

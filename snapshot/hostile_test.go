@@ -148,11 +148,11 @@ func TestHostile(t *testing.T) {
 		{"parents of a width that there is not", edit(snapshot.KindNets, 2, 4, setByte(1, 8)), "width that there is not", ""},
 		{"first prefixes of blocks out of order", func(t testing.TB, _ []byte) []byte {
 			in := smallInput()
-			for i := range uint32(20) {
-				in.Listings = append(in.Listings, snapshot.Listing{Level: 2, Prefix: netip.PrefixFrom(v4(203<<24|113<<8|8*i), 29)})
+			for i := range uint32(64) {
+				in.Listings = append(in.Listings, snapshot.Listing{Level: 2, Prefix: netip.PrefixFrom(v4(203<<24|113<<8|4*i), 30)})
 			}
 			image, _ := mustImage(t, in)
-			return edit(snapshot.KindNets, 2, 4, func(x *raw) { x.body[4+x.count+2*16+1] = 1 })(t, image)
+			return edit(snapshot.KindNets, 2, 4, func(x *raw) { x.body[4+x.count+2*64+1] = 1 })(t, image)
 		}, "prefixes out of order", ""},
 		{"prefix longer than the longest", edit(snapshot.KindNets, 2, 4, setByte(4, 40)), "", "prefix too long"},
 		{"no prefix as long as the longest", edit(snapshot.KindNets, 3, 4, setByte(0, 32)), "", "wider than what they hold"},

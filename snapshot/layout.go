@@ -125,10 +125,10 @@ func HeaderSum(image []byte, n int) uint64 {
 	return d.Sum64()
 }
 
-// parseHeader checks header and table and returns the sections and the sum
-// that names the image. All bytes of the image lie in a section, in the header
-// or the table, or are zero.
-func parseHeader(image []byte) ([]Section, uint64, error) {
+// parseHeader checks header and table, and checksums if summed, and returns the
+// sections and the sum that names the image. All bytes of the image lie in a
+// section, in the header or the table, or are zero.
+func parseHeader(image []byte, summed bool) ([]Section, uint64, error) {
 	switch {
 	case len(image) < HeaderSize:
 		return nil, 0, headerError(len(image), "image shorter than its header")
@@ -146,14 +146,14 @@ func parseHeader(image []byte) ([]Section, uint64, error) {
 		return nil, 0, headerError(12, "too many sections")
 	}
 	sum := le64(image[24:])
-	if sum != HeaderSum(image, int(n)) {
+	if summed && sum != HeaderSum(image, int(n)) {
 		return nil, 0, headerError(24, "checksum does not match")
 	}
-	sections, err := parseTable(image, int(n))
+	sections, err := parseTable(image, int(n), summed)
 	return sections, sum, err
 }
 
-func parseTable(image []byte, n int) ([]Section, error) {
+func parseTable(image []byte, n int, summed bool) ([]Section, error) {
 	sections := make([]Section, n)
 	end := HeaderSize + n*SectionSize
 	for i := range sections {
@@ -171,7 +171,7 @@ func parseTable(image []byte, n int) ([]Section, error) {
 			return nil, headerError(at, "section outside its place")
 		}
 		end = start + int(x.Length)
-		if Checksum(image[start:end]) != x.Sum {
+		if summed && Checksum(image[start:end]) != x.Sum {
 			return nil, &FormatError{x.String(), 0, "checksum does not match"}
 		}
 		sections[i] = x

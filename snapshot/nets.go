@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"net/netip"
+	"slices"
 )
 
 // An addr is an address of either family, its first bit the highest of hi. An
@@ -60,7 +61,7 @@ func (a addr) follows(n int) (addr, bool) {
 // nets is a laminar set of prefixes: of any two, one holds the other or they
 // are apart. They are sorted by address, then by length, so a prefix stands
 // before everything inside it. The columns are searched where they lie; only
-// the starts of every 64th prefix are copied, for the index.
+// the start of every netsBlock-th prefix is copied, for the index.
 type nets struct {
 	family  uint8
 	n       int       // prefixes
@@ -75,8 +76,9 @@ type nets struct {
 }
 
 // netsBlock is the number of prefixes among which a search that has asked the
-// index looks further.
-const netsBlock = 8
+// index looks further. Of 8, 16, 32 and 64, lookups take the same time with all
+// up to 32, and opening takes half as long with 32 as with 8.
+const netsBlock = 32
 
 // bitsMax returns the bits of an address of the family.
 func bitsMax(family uint8) int {
@@ -128,13 +130,25 @@ func openNets(x Section, b []byte, rows int) (nets, error) {
 // readFirsts copies the start of each block, and says whether they rise.
 func (t *nets) readFirsts() bool {
 	t.firsts = make([]uint64, (t.n+netsBlock-1)/netsBlock)
-	for i := range t.firsts {
-		t.firsts[i] = t.high(i * netsBlock)
-		if i > 0 && t.firsts[i] < t.firsts[i-1] {
-			return false
+	if t.family == 4 {
+		t.readShort()
+	} else {
+		for i := range t.firsts {
+			t.firsts[i] = t.high(i * netsBlock)
 		}
 	}
-	return true
+	return slices.IsSorted(t.firsts)
+}
+
+// readShort copies the starts of IPv4. A runtime that compiles what runs often
+// a second time counts each call of high by all of its code, and would do so
+// while a worker's first client waits.
+func (t *nets) readShort() {
+	top, low := t.starts[0], t.starts[1]
+	for i := range t.firsts {
+		at := 2 * i * netsBlock
+		t.firsts[i] = uint64(le16(top[at:]))<<48 | uint64(le16(low[at:]))<<32
+	}
 }
 
 func (t *nets) len() int { return t.n }

@@ -313,7 +313,7 @@ func newIndex(keys []uint64) index {
 	}
 	x := index{base: keys[0]}
 	span := keys[len(keys)-1] - x.base
-	size := min(bits.Len(uint(len(keys))), indexBitsMax)
+	size := min(bits.Len(uint(len(keys)))-1, indexBitsMax) // a bucket for one to two items
 	x.shift = uint(max(0, bits.Len64(span)-size))
 	x.first = make([]uint32, span>>x.shift+2)
 	bucket := uint64(0)

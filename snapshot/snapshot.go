@@ -50,8 +50,26 @@ type family struct {
 
 // Open checks the image and returns a view of it. It reads every byte once for
 // the checksums, and decodes the settings and the directories of points alone.
-func Open(image []byte) (*Snapshot, error) {
-	sections, sum, err := parseHeader(image)
+func Open(image []byte) (*Snapshot, error) { return open(image, true) }
+
+// OpenVerified opens an image, and its filter unless that is empty, of which
+// the caller has verified every byte against the hashes of a signed manifest.
+// It computes no checksums, which would take most of its time, and is otherwise
+// Open, OpenFilter and WithFilter.
+func OpenVerified(image, filter []byte) (*Snapshot, error) {
+	s, err := open(image, false)
+	if err != nil || len(filter) == 0 {
+		return s, err
+	}
+	f, err := openFilter(filter, false)
+	if err != nil {
+		return nil, err
+	}
+	return s.WithFilter(f)
+}
+
+func open(image []byte, summed bool) (*Snapshot, error) {
+	sections, sum, err := parseHeader(image, summed)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,7 +48,7 @@ func (f *edgeFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	addChoice(cmd, &f.engine, "engine", "wasm", "what answers: wasm (the guest, as on a CDN) or native (the same core without it)", "wasm", "native")
 	flags.IntVar(&f.instances, "instances", 0, "guests that answer at once; 0 is one a processor")
-	flags.StringVar(&f.host, "host", "", "name under which clients reach this edge, told by discovery (RFC 9462)")
+	flags.StringVar(&f.host, "host", "", "NAME[:PORT] of DNS over HTTPS here, told by discovery (RFC 9462); without PORT that of --https, or 443 behind a proxy")
 	flags.StringVar(&f.cache, "cache", "", "folder for compiled guest code; empty is compiled in STATE")
 	flags.StringVar(&f.https, "https", "", "address to serve HTTP/1.1 and HTTP/2 over TLS on, for example :443")
 	flags.StringVar(&f.http, "http", "", "address to serve cleartext HTTP/1.1 and HTTP/2 on, behind a proxy or for tests")
@@ -143,7 +145,11 @@ func (f *edgeFlags) run(cmd *cobra.Command, log *slog.Logger, from, list, state 
 	if err != nil {
 		return misusef(cmd, "%v", err)
 	}
-	engine, err := f.newEngine(ctx, log, state)
+	host, err := f.endpoint()
+	if err != nil {
+		return misusef(cmd, "%v", err)
+	}
+	engine, err := f.newEngine(ctx, log, state, host)
 	if err != nil {
 		return err
 	}
@@ -195,10 +201,32 @@ func tryWrite(folder string) error {
 	return errors.Join(file.Close(), os.Remove(file.Name()))
 }
 
-func (f *edgeFlags) newEngine(ctx context.Context, log *slog.Logger, state string) (edge.Engine, error) {
+// endpoint returns the name and port that discovery tells (core.Manifest), or
+// nothing if there is no name to tell.
+func (f *edgeFlags) endpoint() (string, error) {
+	name, port, found := strings.Cut(f.host, ":")
+	switch {
+	case f.host == "":
+		return "", nil
+	case !found && f.https == "":
+		port = "https" // of the proxy that clients reach
+	case !found:
+		port = portOf(f.https)
+	}
+	number, err := net.LookupPort("tcp", port)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("--host %q: %w", f.host, err)
+	case number == 0:
+		return "", fmt.Errorf("--host %q: which port? NAME:PORT says it", f.host)
+	}
+	return net.JoinHostPort(name, strconv.Itoa(number)), nil
+}
+
+func (f *edgeFlags) newEngine(ctx context.Context, log *slog.Logger, state, host string) (edge.Engine, error) {
 	switch f.engine {
 	case "native":
-		return edge.NewNativeEngine(f.host), nil
+		return edge.NewNativeEngine(host), nil
 	case "wasm":
 		guest, err := wasm.Guest()
 		if err != nil {
@@ -212,7 +240,7 @@ func (f *edgeFlags) newEngine(ctx context.Context, log *slog.Logger, state strin
 			log.Warn("a guest that never returns would hang this process", "err", err)
 		}
 		return edge.NewWasmEngine(ctx, guest, edge.WasmOptions{
-			CacheDir: cache, Instances: f.instances, Host: f.host,
+			CacheDir: cache, Instances: f.instances, Host: host,
 			OnTrap: func(err error) { log.Error("guest trapped", "err", err) },
 		})
 	}

@@ -66,7 +66,7 @@ func keyGate(r *http.Request) core.Gate {
 	if key, _, _ = strings.Cut(key, "/"); key != Key {
 		return core.BadKey
 	}
-	return core.Open
+	return core.Keyed
 }
 
 // newHost returns a host in that state, with a snapshot of World made at now.

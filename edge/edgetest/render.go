@@ -90,6 +90,9 @@ func lowerNames(rr dns.RR) {
 	}
 }
 
+// paddingLine says that a message is padded.
+const paddingLine = "padding"
+
 func optLines(opt *dns.OPT) []string {
 	first := "edns"
 	if opt.Version() != 0 {
@@ -112,7 +115,7 @@ func optionLine(o dns.EDNS0) string {
 	case *dns.EDNS0_SUBNET:
 		return fmt.Sprintf("ecs %v/%d/%d", o.Address, o.SourceNetmask, o.SourceScope)
 	case *dns.EDNS0_PADDING:
-		return "padding"
+		return paddingLine
 	case *dns.EDNS0_LOCAL:
 		return fmt.Sprintf("option %d %s", o.Code, hex.EncodeToString(o.Data))
 	}

@@ -58,7 +58,7 @@ const env = Deno.env.toObject();
 // Deno is quickest with an object: it sorts the fields of Headers for each response.
 const spare = new Spare(module, Object.fromEntries);
 const sync = new Sync({ main: mainSource(), fallback: undefined }, await readSync(env), spare);
-const host = new Host(sync, new Keys(env.KEYS ?? ""), undefined, spare, page);
+const host = new Host(sync, new Keys(env.KEYS), undefined, spare, page);
 
 function mainSource(): Source {
   if (env.SNAPSHOT_DIR) return new FolderSource(env.SNAPSHOT_DIR);

@@ -56,7 +56,7 @@ func levelOf(size int) zstd.EncoderLevel {
 func encode(plain []byte, coding Coding) ([]byte, error) {
 	switch coding {
 	case Zstd:
-		e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(levelOf(len(plain))), zstd.WithEncoderConcurrency(1))
+		e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(levelOf(len(plain))), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
 		if err != nil {
 			return nil, err
 		}

@@ -23,7 +23,9 @@ const (
 	ExportImageBuffer = "image_buffer"
 	// load(image, imageLen, filter, filterLen uint32) uint32: opens the image,
 	// and the filter when filterLen is not 0; 0 is success, else the message
-	// is at last_error. A guest that has loaded refuses another until drop.
+	// is at last_error. The host has verified every byte of both against the
+	// hashes of a signed manifest. A guest that has loaded refuses another
+	// until drop.
 	ExportLoad = "load"
 	// drop(): forgets snapshot, buffers and manifest, and collects them, so that
 	// the next image takes their place in a memory that cannot shrink.

@@ -60,22 +60,15 @@ func load(image, imageLen, filter, filterLen uint32) uint32 {
 	if bytes == nil {
 		return fail("the image is not in a buffer that image_buffer gave")
 	}
-	opened, err := snapshot.Open(bytes)
-	if err != nil {
-		return fail(err.Error())
-	}
+	var gate []byte
 	if filterLen != 0 {
-		bytes = given(filter, filterLen)
-		if bytes == nil {
+		if gate = given(filter, filterLen); gate == nil {
 			return fail("the filter is not in a buffer that image_buffer gave")
 		}
-		gate, err := snapshot.OpenFilter(bytes)
-		if err != nil {
-			return fail(err.Error())
-		}
-		if opened, err = opened.WithFilter(gate); err != nil {
-			return fail(err.Error())
-		}
+	}
+	opened, err := snapshot.OpenVerified(bytes, gate)
+	if err != nil {
+		return fail(err.Error())
 	}
 	if err := opened.Sane(snapshot.DefaultLimits()); err != nil {
 		return fail(err.Error())
@@ -140,7 +133,7 @@ const requestBytesMax = 1 << 20
 
 //go:wasmexport answer
 func answer(n uint32, now int64, gate uint32) uint64 {
-	if n > uint32(len(request)) || gate > uint32(core.OverRate) {
+	if n > uint32(len(request)) || gate > uint32(core.Keyed) {
 		fail("the message is longer than the request buffer, or the gate is unknown")
 		return 0
 	}

@@ -209,7 +209,7 @@ func newImage(t testing.TB) (image, filter []byte) {
 	return image, filter
 }
 
-var manifest = core.Manifest{List: "bl.example", Serial: 7, Built: noon - 100, Next: noon + 200, Expires: noon + 86400, Host: "doh.bl.example"}
+var fresh = core.Manifest{List: "bl.example", Serial: 7, Built: noon - 100, Next: noon + 200, Expires: noon + 86400, Host: "doh.bl.example"}
 
 // query is 1.2.0.192.dnsbl-1.bl.example TXT.
 const query = "\x00\x00\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" +
@@ -242,13 +242,13 @@ func TestGuest(t *testing.T) {
 		t.Fatalf("interface version %d, want %d", v, abi.Version)
 	}
 	g.compare(core.New(nil, core.Manifest{}))
-	g.setManifest(manifest)
-	g.compare(core.New(nil, manifest))
+	g.setManifest(fresh)
+	g.compare(core.New(nil, fresh))
 	if problem := g.load(image, filter); problem != "" {
 		t.Fatal(problem)
 	}
-	g.compare(core.New(s, manifest))
-	later := manifest
+	g.compare(core.New(s, fresh))
+	later := fresh
 	later.Serial, later.Built, later.Next = 8, noon, noon+300
 	g.setManifest(later)
 	g.compare(core.New(s, later))
@@ -257,7 +257,7 @@ func TestGuest(t *testing.T) {
 // compare asks guest and core the same.
 func (g *guest) compare(c *core.Core) {
 	g.t.Helper()
-	for _, gate := range []core.Gate{core.Open, core.NoKey, core.BadKey, core.OverRate} {
+	for _, gate := range []core.Gate{core.Open, core.NoKey, core.BadKey, core.OverRate, core.Keyed} {
 		for _, msg := range []string{query, "", query[:20], strings.ToUpper(query)} {
 			g.put(abi.ExportRequestBuffer, []byte(msg + " ")[:max(1, len(msg))])
 			got := g.read(g.call(abi.ExportAnswer, uint64(len(msg)), noon, uint64(gate)))
@@ -330,13 +330,11 @@ func TestMisuse(t *testing.T) {
 	at := g.put(abi.ExportImageBuffer, image)
 	refused("another length", g.call(abi.ExportLoad, at, uint64(len(image)-1), 0, 0))
 	refused("a filter that nobody gave", g.call(abi.ExportLoad, at, uint64(len(image)), 64, 64))
-	damaged := bytes.Clone(image)
-	damaged[len(damaged)/2] ^= 1
-	if g.load(damaged, nil) == "" {
-		t.Error("a damaged image was loaded")
+	if cut := image[:len(image)-8]; g.load(cut, nil) == "" {
+		t.Error("an image that is cut was loaded")
 	}
-	if g.load(image, damaged) == "" {
-		t.Error("a damaged filter was loaded")
+	if g.load(image, image) == "" {
+		t.Error("an image was taken as a filter")
 	}
 	if problem := g.load(image, filter); problem != "" {
 		t.Fatal(problem)
@@ -361,9 +359,9 @@ func TestMisuse(t *testing.T) {
 	empty("a frame that is none", g.call(abi.ExportServe, 20))
 	empty("a frame past the buffer", g.call(abi.ExportServe, 1<<31))
 	empty("a message past the buffer", g.call(abi.ExportAnswer, 1<<31, noon, 0))
-	g.setManifest(manifest)
+	g.setManifest(fresh)
 	s := gated(t, image, filter)
-	g.compare(core.New(s, manifest))
+	g.compare(core.New(s, fresh))
 }
 
 // TestMemory holds that the memory of a guest does not grow with the number of
@@ -379,7 +377,7 @@ func TestMemory(t *testing.T) {
 	if problem := g.load(image, nil); problem != "" {
 		t.Fatal(problem)
 	}
-	g.setManifest(manifest)
+	g.setManifest(fresh)
 	check := core.Request{Now: noon, Method: []byte("POST"), Target: []byte("/v1/check"), ContentType: []byte("text/plain"), Body: []byte(addresses(1000))}
 	rounds := func(n int) uint32 {
 		for range n {
@@ -407,7 +405,7 @@ func TestDrop(t *testing.T) {
 		if problem := g.load(image, filter); problem != "" {
 			t.Fatal(problem)
 		}
-		g.setManifest(manifest)
+		g.setManifest(fresh)
 		for range 10 {
 			g.serve(&check)
 		}
@@ -434,7 +432,7 @@ func BenchmarkGuest(b *testing.B) {
 	if problem := g.load(image, filter); problem != "" {
 		b.Fatal(problem)
 	}
-	g.setManifest(manifest)
+	g.setManifest(fresh)
 	buffer := uint32(g.call(abi.ExportRequestBuffer, 1))
 	b.Run("version", func(b *testing.B) {
 		f := g.ExportedFunction(abi.ExportVersion)

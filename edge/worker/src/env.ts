@@ -16,7 +16,7 @@ export interface Env {
   FALLBACK?: Fetcher; // static assets with a copy of the publish folder
   REFRESH_SECONDS?: string; // between two looks for a newer snapshot, default 30
   HOST_NAME?: string; // name of this edge, told by discovery (RFC 9462)
-  KEYS?: string; // secret: access keys, "name sha256hex" a line; absent: open to all
+  KEYS?: string; // secret: access keys, "name sha256hex" a line; absent: open to all, empty: to nobody
   LIMIT?: RateLimit; // requests per client
   EVENTS?: AnalyticsEngineDataset;
 }
@@ -37,7 +37,7 @@ export async function readSettings(env: Env, cache: Cache | undefined): Promise<
   return {
     sync: await readSync(env),
     sources: { main: env.MANIFEST ? new KVSource(env.MANIFEST, cached) : cached, fallback: fallbackOf(env) },
-    keys: new Keys(env.KEYS ?? ""),
+    keys: new Keys(env.KEYS),
   };
 }
 

@@ -15,7 +15,7 @@ const responseHeader = 12;
 const manifestHeader = 32;
 
 /** What the host decided about a client before it asked the guest (core.Gate). */
-export const Gate = { open: 0, noKey: 1, badKey: 2, overRate: 3 } as const;
+export const Gate = { open: 0, noKey: 1, badKey: 2, overRate: 3, keyed: 4 } as const;
 export type Gate = (typeof Gate)[keyof typeof Gate];
 
 /** Which bytes the host puts in place of the body (core.Ref). */

@@ -7,11 +7,18 @@ import { pointOf } from "./event.ts";
 import { failure } from "./failure.ts";
 import { headersOf } from "./fields.ts";
 import { Host, type Exchange, type Served } from "./host.ts";
+import { rehearse } from "./rehearse.ts";
 import { Spare } from "./spare.ts";
 import { Sync } from "./sync.ts";
 
 const spare = new Spare(module, headersOf);
 let host: Host | undefined;
+
+try {
+  await rehearse(spare, page);
+} catch (error) {
+  console.error(JSON.stringify({ msg: "rehearsal failed, the first answer takes longer", error: String(error) }));
+}
 
 // Every request that comes before there is a host reads the settings itself;
 // the first to be done makes the host of all.

@@ -10,26 +10,24 @@ export interface Client {
   name: string; // of the key, or "" when keys are off or none was good
 }
 
-/** Keys of the form "name sha256hex", one a line; no lines: keys are off. */
+/** Keys of the form "name sha256hex", one a line. Without a text keys are off; a text without a line lets nobody in. */
 export class Keys {
+  /** Whether a key is asked for at all. */
+  readonly on: boolean;
   // By hash. The time that a look-up takes tells nothing: who could choose
   // those bytes has inverted SHA-256.
   readonly #names = new Map<string, string>();
   // Good keys that have been seen, so that each is hashed once: no more than there are.
   readonly #seen = new Map<string, string>();
 
-  constructor(text: string) {
-    for (const line of text.split("\n").map((l) => l.trim())) {
+  constructor(text: string | undefined) {
+    this.on = text !== undefined;
+    for (const line of (text ?? "").split("\n").map((l) => l.trim())) {
       if (line === "" || line.startsWith("#")) continue;
       const [name, hash] = parseKey(line);
       if (this.#names.has(hash)) throw new Misconfigured(`KEYS: another name than ${JSON.stringify(name)} has the same hash`);
       this.#names.set(hash, name);
     }
-  }
-
-  /** Whether a key is asked for at all. */
-  get on(): boolean {
-    return this.#names.size > 0;
   }
 
   /** Takes the key off a request: /k/{key}/… first, then Authorization: Bearer. */
@@ -39,7 +37,7 @@ export class Keys {
     const secret = inPath !== "" ? inPath : bearer(authorization());
     if (secret === "") return { gate: Gate.noKey, target: rest, name: "" };
     const name = this.#seen.get(secret);
-    return name === undefined ? this.#find(rest, secret) : { gate: Gate.open, target: rest, name };
+    return name === undefined ? this.#find(rest, secret) : { gate: Gate.keyed, target: rest, name };
   }
 
   async #find(target: string, secret: string): Promise<Client> {
@@ -47,7 +45,7 @@ export class Keys {
     const name = this.#names.get(hex(digest));
     if (name === undefined) return { gate: Gate.badKey, target, name: "" };
     this.#seen.set(secret, name);
-    return { gate: Gate.open, target, name };
+    return { gate: Gate.keyed, target, name };
   }
 }
 

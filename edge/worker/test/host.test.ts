@@ -29,7 +29,7 @@ async function serve(request: Request, within = true): Promise<{ response: Respo
   const spare = new Spare(module, headersOf);
   const settings = { list, verifiers: [verifier], refreshSeconds: 30, hostName: "" };
   const sync = new Sync({ main: new Store(), fallback: undefined }, settings, spare);
-  const host = new Host(sync, new Keys(""), limiter, spare, "<!doctype html>the page");
+  const host = new Host(sync, new Keys(undefined), limiter, spare, "<!doctype html>the page");
   const { response } = await host.serve({ request, clientAddress: "192.0.2.7", lifetime });
   return { response, counted };
 }

@@ -14,12 +14,12 @@ describe("keys", () => {
 
   it.each([
     ["/dns-query?dns=AA", null, { gate: Gate.noKey, target: "/dns-query?dns=AA", name: "" }],
-    ["/k/secret-1/dns-query?dns=AA", null, { gate: Gate.open, target: "/dns-query?dns=AA", name: "mx1" }],
-    ["/k/secret-2/", null, { gate: Gate.open, target: "/", name: "mx2" }],
+    ["/k/secret-1/dns-query?dns=AA", null, { gate: Gate.keyed, target: "/dns-query?dns=AA", name: "mx1" }],
+    ["/k/secret-2/", null, { gate: Gate.keyed, target: "/", name: "mx2" }],
     ["/k/wrong/resolve", null, { gate: Gate.badKey, target: "/resolve", name: "" }],
     ["/k//resolve", null, { gate: Gate.noKey, target: "/resolve", name: "" }],
-    ["/resolve", "Bearer secret-2", { gate: Gate.open, target: "/resolve", name: "mx2" }],
-    ["/resolve", "bEARER   secret-2 ", { gate: Gate.open, target: "/resolve", name: "mx2" }],
+    ["/resolve", "Bearer secret-2", { gate: Gate.keyed, target: "/resolve", name: "mx2" }],
+    ["/resolve", "bEARER   secret-2 ", { gate: Gate.keyed, target: "/resolve", name: "mx2" }],
     ["/resolve", "Bearer wrong", { gate: Gate.badKey, target: "/resolve", name: "" }],
     ["/resolve", "Basic secret-2", { gate: Gate.noKey, target: "/resolve", name: "" }],
     ["/k/wrong/resolve", "Bearer secret-2", { gate: Gate.badKey, target: "/resolve", name: "" }],
@@ -30,12 +30,18 @@ describe("keys", () => {
   });
 
   it("that are off let everybody in, and leave the header alone", () => {
-    const off = new Keys("\n# none\n");
+    const off = new Keys(undefined);
     const unread = () => {
       throw new Error("the header was read");
     };
     expect(off.on).toBe(false);
     expect(off.admit("/k/any/resolve", unread)).toEqual({ gate: Gate.open, target: "/resolve", name: "" });
+  });
+
+  it.each(["", "\n# none\n"])("of which the last was taken back let nobody in: %j", async (text) => {
+    const none = new Keys(text);
+    expect(await none.admit("/resolve", () => null)).toEqual({ gate: Gate.noKey, target: "/resolve", name: "" });
+    expect(await none.admit("/k/secret-1/resolve", () => null)).toEqual({ gate: Gate.badKey, target: "/resolve", name: "" });
   });
 
   it.each(["mx1", "mx1 abc", `mx1 ${"0".repeat(64)} 1 2`, `a ${"0".repeat(64)}\nb ${"0".repeat(64)}`])("refuse %j", (text) => {

@@ -54,7 +54,7 @@ function edge(main: Source = store, options: { fallback?: Source; guest?: () => 
   };
   const settings = { list, verifiers: [signer.verifier], refreshSeconds, hostName: "" };
   made.sync = new Sync({ main, fallback: options.fallback }, settings, { take, give });
-  made.host = new Host(made.sync, new Keys(""), undefined, spare, "<!doctype html>");
+  made.host = new Host(made.sync, new Keys(undefined), undefined, spare, "<!doctype html>");
   return made;
 }
 
