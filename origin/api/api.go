@@ -36,9 +36,13 @@ var Document []byte
 type Policy interface {
 	// Explain derives the listings of one address, for anybody to read.
 	Explain(ctx context.Context, a netip.Addr) (policy.Derivation, error)
-	// CheckRemoval returns nil if the address may be removed now. A removal
-	// whose decision is in the ledger counts in the next call.
-	CheckRemoval(ctx context.Context, q policy.RemovalRequest) error
+	// GlanceRemoval returns why the address may not be removed, as far as that
+	// can be told at once; nil means that Removal is to be asked.
+	GlanceRemoval(ctx context.Context, q policy.RemovalRequest) error
+	// Removal reads what is known of the address, which may take long, and
+	// returns a check that does not and returns nil if the address may be
+	// removed now. A removal whose decision is in the ledger counts in it.
+	Removal(ctx context.Context, q policy.RemovalRequest) (check func(context.Context) error, err error)
 	// CheckManual returns nil if the listing may be made.
 	CheckManual(ctx context.Context, m policy.Manual) error
 }
@@ -83,6 +87,7 @@ type Handler struct {
 	clients  *limiter      // of requests without a key
 	keys     *limiter      // of requests with one
 	uploads  chan struct{} // one for each body that is being read
+	removals chan struct{} // one for the removal without a key that is being looked into
 	deciding sync.Mutex    // held from the check of a decision to its row
 }
 
@@ -118,6 +123,7 @@ func New(s Settings) (*Handler, error) {
 		clients:  newLimiter(s.Limits.ClientPerSecond, s.Limits.ClientBurst),
 		keys:     newLimiter(s.Limits.KeyPerSecond, s.Limits.KeyBurst),
 		uploads:  make(chan struct{}, s.Limits.Uploads),
+		removals: make(chan struct{}, 1),
 	}
 	for pattern, serve := range h.routes() {
 		h.mux.HandleFunc(pattern, serve)

@@ -439,12 +439,64 @@ func TestSelfRemoval(t *testing.T) {
 		s.Client = func(*http.Request) netip.Addr { return client }
 	})
 	w.expect(w.reports(line), 200)
+	w.decide()
 	w.advance(4 * time.Hour)
 	w.expect(w.post("/v1/removals", "", `{"address":"192.0.2.9","reason":"x"}`), 403, "does not come from the address")
 	body := w.expect(w.post("/v1/removals", "", `{"address":"::ffff:192.0.2.1","reason":"buy our watches"}`), 201)
 	body += w.expect(call{method: "GET", path: "/v1/audit"}, 200, `"kind":"removal"`)
 	if strings.Contains(body, "watches") {
 		t.Errorf("what anybody wrote is published: %s", body)
+	}
+}
+
+// slowPolicy goes through the ledger for as long as it is let.
+type slowPolicy struct {
+	api.Policy
+	looks chan struct{} // one for each look that has begun
+	done  chan struct{} // closed when looks may end
+}
+
+func (p *slowPolicy) Removal(ctx context.Context, q policy.RemovalRequest) (func(context.Context) error, error) {
+	p.looks <- struct{}{}
+	<-p.done
+	return p.Policy.Removal(ctx, q)
+}
+
+// TestSelfRemovalsDoNotQueue: going through the ledger for whoever asks keeps no
+// operator waiting, is done for one at a time, and not for who is refused anyway.
+func TestSelfRemovalsDoNotQueue(t *testing.T) {
+	slow := &slowPolicy{looks: make(chan struct{}, 10), done: make(chan struct{})}
+	w := newWorld(t, func(s *api.Settings) {
+		slow.Policy, s.Policy, s.SelfRemoval = s.Policy, slow, true
+		s.Client = func(r *http.Request) netip.Addr { return netip.MustParseAddr(r.Header.Get("Accept")) }
+	})
+	ask := func(address string) (status int, body string) {
+		request := httptest.NewRequest("POST", "/v1/removals", strings.NewReader(`{"address":"`+address+`","reason":"x"}`))
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Accept", address)
+		answer := httptest.NewRecorder()
+		w.handler.ServeHTTP(answer, request)
+		return answer.Code, answer.Body.String()
+	}
+	w.expect(w.reports(line+strings.NewReplacer("192.0.2.1", "198.51.100.1", "a1", "a2").Replace(line)), 200)
+	w.decide()
+	w.advance(4 * time.Hour)
+	if status, body := ask("203.0.113.1"); status != 409 || !strings.Contains(body, `"rule":"unlisted"`) || len(slow.looks) != 0 {
+		t.Errorf("address that is not listed: %d %s, %d looks into the ledger", status, body, len(slow.looks))
+	}
+	first := make(chan int)
+	go func() { status, _ := ask("192.0.2.1"); first <- status }()
+	<-slow.looks
+	if status, body := ask("198.51.100.1"); status != 429 || len(slow.looks) != 0 {
+		t.Errorf("second of two at once: %d %s", status, body)
+	}
+	w.expect(w.post("/v1/exemptions", w.operator, `{"address":"192.0.2.9","reason":"ours"}`), 201)
+	close(slow.done)
+	if status := <-first; status != 201 {
+		t.Errorf("first of two at once: %d", status)
+	}
+	if status, body := ask("198.51.100.1"); status != 201 {
+		t.Errorf("second, later: %d %s", status, body)
 	}
 }
 

@@ -38,9 +38,39 @@ func (h *Handler) postRemoval(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	d := ledger.Decision{Kind: ledger.Removed, Level: snapshot.Address, Prefix: host(q.Address), Actor: actor, Reason: q.Reason, Note: q.Proof}
+	check, err := h.removal(r, policy.RemovalRequest{Address: q.Address, Proven: true})
+	if errors.Is(err, errBusy) {
+		retryAfter(w, time.Second)
+		h.refuse(w, r, fail(http.StatusTooManyRequests, "another removal is being looked into"))
+		return
+	}
 	h.decide(w, r, d, func(ctx context.Context) error {
-		return h.Policy.CheckRemoval(ctx, policy.RemovalRequest{Address: q.Address, Proven: true})
+		if err != nil {
+			return err
+		}
+		return check(ctx)
 	})
+}
+
+// errBusy means that the request is to come again.
+var errBusy = errors.New("busy")
+
+// removal looks into a removal and returns the check that is left. Of those
+// without a key, which anybody may send, it looks into what a glance does not
+// refuse, and into one at a time.
+func (h *Handler) removal(r *http.Request, q policy.RemovalRequest) (check func(context.Context) error, err error) {
+	if bearer(r).ID == "" {
+		if err := h.Policy.GlanceRemoval(r.Context(), q); err != nil {
+			return nil, err
+		}
+		select {
+		case h.removals <- struct{}{}:
+			defer func() { <-h.removals }()
+		default:
+			return nil, errBusy
+		}
+	}
+	return h.Policy.Removal(r.Context(), q)
 }
 
 // remover tells who asks for a removal and completes the proof.
