@@ -80,7 +80,7 @@ function build(name, zones) {
   const options = { stdio: ["ignore", "ignore", "ignore"] };
   if (!existsSync(key)) execFileSync(ucedge, ["keygen", list, "--dir", dir], options);
   const out = join(dir, name);
-  const args = ["snapshot", "build", ...zones, "--key", key, "--out", out, "--every", "24h", "--override", "share,protected"];
+  const args = ["snapshot", "build", ...zones, "--key", key, "--out", out, "--every", "24h"];
   execFileSync(ucedge, args, options);
   const note = readFileSync(join(out, "manifest"), "utf8");
   const objects = readdirSync(join(out, "objects")).map((n) => [n, readFileSync(join(out, "objects", n))]);

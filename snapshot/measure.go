@@ -74,6 +74,171 @@ func (s *Snapshot) measure6(c *Collateral) {
 	c.Slash64s = w.sum()
 }
 
+// covered counts what a level covers of one family: addresses or /64s.
+func (s *Snapshot) covered(level Level, version uint8) uint64 {
+	c := Collateral{Level: level}
+	if version == 4 {
+		s.measure4(&c)
+		return c.Addresses
+	}
+	s.measure6(&c)
+	return c.Slash64s
+}
+
+// atMost returns a number that is never less than the addresses or /64s that
+// lookups may find listed, whatever an image says that nobody has checked: all
+// nets taken together, nested ones and exclusions, too, and all points. Past
+// 2^53 it is 2^64 - 1.
+//
+// A worker runs it once, cold, in code that nobody has optimised yet, in which
+// a step takes 20 ns: hence eight lengths a step. Sums of floating-point numbers
+// need no thought of overflow, and are exact up to 2^53.
+func (f *family) atMost() uint64 {
+	if f.nets.n == 0 {
+		return uint64(f.points.n)
+	}
+	sizes, lengths := f.sizes(), f.nets.lengths
+	sum := float64(f.points.n)
+	for ; len(lengths) >= 8; lengths = lengths[8:] {
+		w := le64(lengths)
+		sum += sizes[byte(w)] + sizes[byte(w>>8)] + sizes[byte(w>>16)] + sizes[byte(w>>24)] +
+			sizes[byte(w>>32)] + sizes[byte(w>>40)] + sizes[byte(w>>48)] + sizes[byte(w>>56)]
+	}
+	for _, l := range lengths {
+		sum += sizes[l]
+	}
+	if sum >= 1<<53 {
+		return math.MaxUint64
+	}
+	return uint64(sum)
+}
+
+// sizes returns how many addresses or /64s a net covers, by the length that
+// stands in its column: at least one, and as nets.bits has it.
+func (f *family) sizes() *[256]float64 {
+	var sizes [256]float64
+	longest := min(f.bits, f.nets.deepest)
+	size := math.Ldexp(1, f.bits-longest)
+	for l := len(sizes) - 1; l >= 0; l-- {
+		if l < longest {
+			size *= 2
+		}
+		sizes[l] = size
+	}
+	return &sizes
+}
+
+// A span is a prefix of either family, as nets has them.
+type span struct {
+	first addr
+	bits  int
+}
+
+// mayTouch says whether lookups may find an address of the spans listed,
+// whatever an image says that nobody has checked. If it says no, there is none.
+func (f *family) mayTouch(spans []span) bool {
+	for _, x := range spans {
+		if lo, hi := f.pointsInside(x.first, x.bits); lo < hi {
+			return true
+		}
+	}
+	return f.nets.n > 0 && f.nets.mayTouch(spans)
+}
+
+// mayTouch looks at the first bytes of four nets at a time. Neighbours have the
+// same, so nearly always it has just seen that these are far from the spans.
+func (t *nets) mayTouch(spans []span) bool {
+	if t.anyWide() {
+		for i := range t.n {
+			if t.bits(i) < wideBits && t.lists(i, spans) {
+				return true
+			}
+		}
+	}
+	const firstBytes = 0xff00_ff00_ff00_ff00
+	near, far := whereabouts(spans), uint64(1) // at first none is
+	high := t.starts[0]
+	for ; len(high) >= 8; high = high[8:] {
+		four := le64(high) & firstBytes
+		if four == far {
+			continue
+		}
+		i := t.n - len(high)/2
+		if t.anyNear(i, i+4, near, spans) {
+			return true
+		}
+		if near[high[1]]|near[high[3]]|near[high[5]]|near[high[7]] == 0 {
+			far = four
+		}
+	}
+	return t.anyNear(t.n-len(high)/2, t.n, near, spans)
+}
+
+// anyNear says whether one of some nets meets the spans.
+func (t *nets) anyNear(from, to int, near *[256]uint64, spans []span) bool {
+	for i := from; i < to; i++ {
+		start := t.part(0, i)
+		if bits := near[start>>8]; bits>>(start>>2&63)&1 == 0 && (bits == 0 || t.bits(i) >= nearBits) {
+			continue
+		}
+		if t.lists(i, spans) {
+			return true
+		}
+	}
+	return false
+}
+
+const (
+	wideBits = 8  // the length below which a net has several first bytes
+	nearBits = 14 // how many bits of an address whereabouts looks at
+)
+
+// whereabouts tells by the first byte of an address, in 64 bits for the six bits
+// that follow, where there are addresses of the spans.
+func whereabouts(spans []span) *[256]uint64 {
+	var near [256]uint64
+	for _, x := range spans {
+		first, last := x.first.hi>>(64-nearBits), x.first.last(x.bits).hi>>(64-nearBits)
+		for b := first >> 6; b <= last>>6; b++ {
+			near[b] |= ^uint64(0) << (first & 63) & (^uint64(0) >> (63 - last&63)) // all of them if there are several bytes
+		}
+	}
+	return &near
+}
+
+// anyWide says whether a net is shorter than that, eight at a time.
+func (t *nets) anyWide() bool {
+	const ones = 0x01_01_01_01_01_01_01_01
+	lengths := t.lengths
+	for ; len(lengths) >= 8; lengths = lengths[8:] {
+		if w := le64(lengths); (w-wideBits*ones)&^w&(ones<<7) != 0 {
+			return true
+		}
+	}
+	for _, l := range lengths {
+		if l < wideBits {
+			return true
+		}
+	}
+	return t.deepest < wideBits
+}
+
+// lists says whether net i is a listing, and has an address in common with one
+// of the spans.
+func (t *nets) lists(i int, spans []span) bool {
+	if t.row(i) == 0 {
+		return false
+	}
+	a, bits := t.addr(i), t.bits(i)
+	for _, x := range spans {
+		n := min(bits, x.bits)
+		if (a.hi^x.first.hi)>>(64-min(n, 64)) == 0 && (n <= 64 || (a.lo^x.first.lo)>>(128-n) == 0) {
+			return true
+		}
+	}
+	return false
+}
+
 // count counts entries and exclusions.
 func (f *family) count(c *Collateral) {
 	c.Entries += uint64(f.points.n)

@@ -196,7 +196,7 @@ func (b *bench) newOrigin(l ledger.Ledger, every time.Duration, published func(p
 	o, err := origin.New(origin.Settings{
 		Ledger: l, State: rule, Zones: zones(), Store: store, Keys: keys, Every: every, Published: published,
 		// The made-up list is denser than any real one.
-		Publish: publish.Options{List: list, Override: []publish.Limit{publish.Share, publish.Churn, publish.Protected}},
+		Publish: publish.Options{List: list, Limits: &snapshot.Limits{}, Override: []publish.Limit{publish.Churn}},
 		Log:     slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	return o, rule, err

@@ -36,8 +36,8 @@ func (f *publishFlags) add(cmd *cobra.Command) {
 	flags.DurationVar(&f.life, "life", publish.DefaultLife, "until when edges may use this one")
 	flags.BoolVar(&f.gzip, "gzip", false, "add gzip twins of the objects, for runtimes without zstd")
 	flags.IntVar(&f.keep, "keep", publish.DefaultKeep, "generations of objects to keep")
-	flags.StringSliceVar(&f.override, "override", nil, "limits to lift for this run: share, protected, churn")
-	offer(cmd, "override", string(publish.Share), string(publish.Protected), string(publish.Churn))
+	flags.StringSliceVar(&f.override, "override", nil, "limit to lift for this run: churn; share and protected are held by every edge")
+	offer(cmd, "override", string(publish.Churn))
 }
 
 // open reads the keys and opens the store that the flags name.
@@ -45,6 +45,11 @@ func (f *publishFlags) open(cmd *cobra.Command) (publish.Store, []note.Signer, p
 	var none publish.Options
 	if f.out == "" || len(f.keys) == 0 {
 		return nil, nil, none, misusef(cmd, "--out and --key are needed: where to publish, and what to sign with")
+	}
+	for _, name := range f.override {
+		if err := publish.Limit(name).Liftable(); err != nil {
+			return nil, nil, none, misusef(cmd, "--override: %v", err)
+		}
 	}
 	var signers []note.Signer
 	for _, path := range f.keys {
@@ -86,7 +91,9 @@ func newSnapshotBuild() *cobra.Command {
 		Use:   "build --l1 FILE --l2 FILE --l3 FILE --key FILE --out FOLDER",
 		Short: "Turn zone files of rbldnsd into a signed snapshot",
 		Long: `Reads the zone files of up to three levels, builds image and filter, checks them as
-an edge would, signs the manifest and publishes: objects first, manifest last.
+an edge would, signs the manifest and publishes: objects first, manifest last. A
+list that every edge would refuse is not published: one that covers too much of the
+address space (share), or any special-use space but documentation ranges (protected).
 Bad lines are reported with file, line and reason, and the good ones kept;
 --strict refuses them. A file named dnsbl-1.some.zone answers under that name,
 any other under dnsbl-1.SUFFIX, unless it is given as ZONE=FILE.`,

@@ -36,7 +36,7 @@ func (f *importFlags) add(cmd *cobra.Command) {
 	}
 	flags.StringVar(&f.suffix, "suffix", "bl.example", "name under which zones without a name of their own stand, and the combined zone dnsbl.SUFFIX")
 	flags.BoolVar(&f.strict, "strict", false, "refuse files with any bad line")
-	flags.BoolVar(&f.specialUse, "allow-special-use", false, "keep listings in special-use space (RFC 6890), as demos need")
+	flags.BoolVar(&f.specialUse, "allow-special-use", false, "keep listings in special-use space (RFC 6890), as demos need; but for documentation ranges, no edge takes such a list")
 }
 
 // given says whether any zone file was named.
@@ -170,6 +170,10 @@ func reportImport(w io.Writer, level snapshot.Level, r *zonefile.Result) {
 		fmt.Fprintf(w, "  and %d more problems\n", more)
 	}
 	for _, d := range r.SpecialUse {
-		fmt.Fprintf(w, "  warning: %s (%s): %d listings dropped, %d cut; --allow-special-use keeps them\n", d.Prefix, d.Name, d.Listings, d.Cut)
+		fmt.Fprintf(w, "  warning: %s (%s): %d listings dropped, %d cut", d.Prefix, d.Name, d.Listings, d.Cut)
+		if strings.HasPrefix(d.Name, "Documentation") { // all other space edges refuse
+			fmt.Fprint(w, "; --allow-special-use keeps them")
+		}
+		fmt.Fprintln(w)
 	}
 }

@@ -81,7 +81,7 @@ func (f *ruleFlags) addWorld(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringArrayVar(&f.routes, "routes", nil, "file with routes: pfx2as, prefix or range tables, MMDB, MRT, RIR delegated (repeatable)")
 	flags.BoolVar(&f.specialUse, "allow-special-use", false, "allow documentation ranges to be listed, as demos need")
-	flags.StringArrayVar(&f.protected, "protect", nil, "prefix that is never listed, as PREFIX[=WHY] (repeatable)")
+	flags.StringArrayVar(&f.protected, "protect", nil, "prefix that is never listed, as PREFIX[=WHY] (repeatable); of one inside an IPv6 /64 the rest may be")
 }
 
 // profileNamed returns the profile of that name or file.

@@ -95,6 +95,7 @@ func hostOf(cmd *cobra.Command, text string) (netip.Prefix, error) {
 
 func newOriginExempt() *cobra.Command {
 	var f decideFlags
+	var rule ruleFlags
 	var end bool
 	var until time.Duration
 	cmd := &cobra.Command{
@@ -102,7 +103,8 @@ func newOriginExempt() *cobra.Command {
 		Short: "Take an address off Levels 2 and 3, whatever its neighbours do",
 		Long: `Takes an address off Levels 2 and 3 until the exemption is ended, or for --for.
 Level 1 lists it all the same when it is reported itself, and suspends the
-exemption as long.`,
+exemption as long. An address that is on Level 1 now is not exempted: it has to
+leave that first. A refusal gives exit code 1.`,
 		Example: `  ucedge origin exempt 198.51.100.65 --why "mail relay of a hospital" --ledger ledger.db
   ucedge origin exempt 198.51.100.65 --end --why "moved away"`,
 		Args: cobra.ExactArgs(1),
@@ -119,13 +121,20 @@ exemption as long.`,
 				d.Until = time.Now().Add(until).Unix()
 			}
 			if !end {
-				return f.decide(cmd, d, nil)
+				settings, _, err := rule.settings(cmd)
+				if err != nil {
+					return err
+				}
+				return f.decide(cmd, d, func(ctx context.Context, l ledger.Ledger) error {
+					return liveOf(l, settings).CheckLift(ctx, subject.Addr())
+				})
 			}
 			d.Kind, d.Until = ledger.ExemptionEnded, 0
 			return f.decide(cmd, d, func(ctx context.Context, l ledger.Ledger) error { return isExempt(ctx, l, subject) })
 		},
 	}
 	f.add(cmd)
+	rule.add(cmd)
 	cmd.Flags().BoolVar(&end, "end", false, "end the exemption")
 	cmd.Flags().DurationVar(&until, "for", 0, "how long it holds; 0 is until it is ended")
 	return cmd

@@ -119,6 +119,7 @@ publishes a signed snapshot every --every, and within seconds when an operator
 has decided something. Routing files are read again when they change; a bad one
 leaves the routes as they are. A limit that stops a snapshot (share, protected,
 churn) is logged and written to the ledger, and the snapshot before it stays.
+--override lifts churn; the other two every edge holds itself.
 
 An address (IPv6: a /64) has up to 64 connections at once; behind a proxy on
 another machine name it with --trusted-proxy. Requests must arrive within 30

@@ -521,6 +521,19 @@ func TestExemption(t *testing.T) {
 	}
 }
 
+// TestExemptionOfAbuser refuses an address that is itself on Level 1, by the
+// ledger of this moment, until it is not.
+func TestExemptionOfAbuser(t *testing.T) {
+	w := newWorld(t, nil)
+	w.expect(w.reports(line), 200)
+	exempt := w.post("/v1/exemptions", w.operator, `{"address":"192.0.2.1","reason":"ours"}`)
+	w.expect(exempt, 409, `"rule":"level1"`, "192.0.2.1 is itself on Level 1", `"until":"2026-11-`)
+	w.expect(call{method: "GET", path: "/v1/exemptions", secret: w.operator}, 200, `{"exemptions":[]}`)
+	w.expect(w.post("/v1/exemptions", w.operator, `{"address":"192.0.2.2","reason":"its neighbour"}`), 201)
+	w.advance(7 * 24 * time.Hour)
+	w.expect(exempt, 201)
+}
+
 func TestOperatorDecisions(t *testing.T) {
 	w := newWorld(t, nil)
 	listing := `{"prefix":"203.0.113.0/24","until":"2026-11-25T00:00:00Z","reason":"snowshoe","evidence":"e1"}`

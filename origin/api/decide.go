@@ -96,6 +96,8 @@ type exemptionRequest struct {
 	Reason  string     `json:"reason"`         // published
 }
 
+// postExemption takes an address off Levels 2 and 3, unless it is itself on
+// Level 1.
 func (h *Handler) postExemption(w http.ResponseWriter, r *http.Request) {
 	var q exemptionRequest
 	err := h.readJSON(w, r, &q)
@@ -113,7 +115,7 @@ func (h *Handler) postExemption(w http.ResponseWriter, r *http.Request) {
 	if !q.Until.IsZero() {
 		d.Until = q.Until.Unix()
 	}
-	h.decide(w, r, d, nil)
+	h.decide(w, r, d, func(ctx context.Context) error { return h.Policy.CheckLift(ctx, d.Prefix.Addr()) })
 }
 
 // deleteExemption ends the exemption of the address in the query.

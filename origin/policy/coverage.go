@@ -107,17 +107,6 @@ func Compare(before, after *Result) []Change {
 	return all
 }
 
-// WhatIf decides the same input under several profiles and returns what each
-// covers, in order.
-func WhatIf(in Input, profiles ...*Profile) [][3]Coverage {
-	var all [][3]Coverage
-	for _, p := range profiles {
-		in.Profile = p
-		all = append(all, Decide(in).Coverages())
-	}
-	return all
-}
-
 // ends returns the times at which the abusers with keys from..to leave.
 func (f *family) ends(from, to uint64, all []int64) []int64 {
 	i := f.search(from)

@@ -32,6 +32,8 @@ type Derivation struct {
 	// EndsExactly is the second in which the Level 1 listing ends, 0 if there
 	// is none. It tells when a trap was hit, so it is for the operator alone.
 	EndsExactly int64 `json:"-"`
+
+	around time.Time // when the listing ends of a unit that holds the address, if that is never listed
 }
 
 // Words of Derivation.Exempt.
@@ -48,11 +50,12 @@ type Evidence struct {
 	Why    string    `json:"why,omitempty"` // why it does not count
 }
 
-// Level1 is the verdict on the address itself.
+// Level1 is the verdict on the address itself. An address that is never listed
+// may lie in a /64 that is.
 type Level1 struct {
 	Listed bool      `json:"listed"`
 	ByHand bool      `json:"by_hand,omitempty"`
-	Count  uint32    `json:"count"`
+	Count  uint32    `json:"count"`         // of the unit
 	Ends   time.Time `json:"ends,omitzero"` // the hour by which every edge has dropped it
 }
 
@@ -90,9 +93,12 @@ func Explain(in Input, r *Result, a netip.Addr) Derivation {
 		Address: a, Unit: u.Prefix(), Now: time.Unix(r.Now, 0).UTC(), Profile: r.Profile.Name,
 		Impacts: []Evidence{}, Allocations: []Candidate{}, Systems: []Candidate{},
 	}
-	d.Never, _ = r.guard.never(u.Prefix())
+	d.Never, _ = r.guard.neverAround(netip.PrefixFrom(a, a.BitLen()))
 	d.Impacts = append(d.Impacts, evidence(in, r, u)...)
 	d.level1(r, u)
+	if d.Never != "" {
+		d.spare()
+	}
 	d.exempt(in, u)
 	d.allocations(r, u)
 	d.systems(r, u)
@@ -152,7 +158,7 @@ func (d *Derivation) level1(r *Result, u routes.Unit) {
 		d.EndsExactly = a.last + Window
 		d.Level1 = Level1{Listed: true, Count: a.count, Ends: hour(snapshot.HourOf(d.EndsExactly))}
 	}
-	for _, l := range r.manual {
+	for _, l := range r.besides {
 		if l.Prefix == u.Prefix() {
 			d.Level1.Listed, d.Level1.ByHand = true, true
 			if ends := hour(l.End); ends.After(d.Level1.Ends) {
@@ -160,6 +166,13 @@ func (d *Derivation) level1(r *Result, u routes.Unit) {
 			}
 		}
 	}
+}
+
+// spare turns the verdict on the unit into that on an address in it which is
+// never listed.
+func (d *Derivation) spare() {
+	d.around, d.EndsExactly = d.Level1.Ends, 0
+	d.Level1 = Level1{Count: d.Level1.Count}
 }
 
 // exempt fills in the exemption.

@@ -42,6 +42,8 @@ func TestExplainGolden(t *testing.T) {
 	never.Profile = named(t, "classic")
 	six := base
 	six.Impacts = impactsIn("2001:db8:1:2::/64", 1, testNow-h)
+	spared := six
+	spared.Protected = []Protected{{netip.MustParsePrefix("2001:db8:1:2:3::4/128"), "our own mail server"}}
 	careful := base
 	careful.Profile = demo(t, "careful")
 	careful.Impacts = slices.Clone(crowd)
@@ -66,6 +68,7 @@ func TestExplainGolden(t *testing.T) {
 		{"by-hand", byHand, "203.0.113.9"},
 		{"never", never, "192.0.2.1"},
 		{"six", six, "2001:db8:1:2:3::4"},
+		{"spared", spared, "2001:db8:1:2:3::4"},
 		{"one-reporter", careful, "192.0.2.99"},
 	} {
 		d := Explain(tt.in, nil, netip.MustParseAddr(tt.address))

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"ucedge/origin/reserved"
+	"ucedge/origin/routes"
 )
 
 // A guard knows the space that is never listed: what the registries reserve
@@ -36,10 +37,11 @@ func newGuard(in Input) guard {
 }
 
 // Never returns a function that tells why the whole of a prefix is never listed
-// under a profile: what the registries reserve and what the site protects.
+// under a profile: what the registries reserve and what the site protects, and
+// prefixes narrower than a unit that may not be listed.
 func Never(p *Profile, protected []Protected) func(netip.Prefix) (why string, never bool) {
 	g := newGuard(Input{Profile: p, Protected: protected})
-	return g.never
+	return g.neverAround
 }
 
 // side returns the index of a family.
@@ -55,8 +57,15 @@ func (g *guard) reserved(r reserved.Range) bool {
 	return !g.documentation || !strings.HasPrefix(r.Name, "Documentation")
 }
 
+// mapped are the IPv4-mapped addresses. An image has no IPv6 prefix in there,
+// so no exclusion either: what lies around them cannot be listed without them.
+var mapped = netip.MustParsePrefix("::ffff:0:0/96")
+
 // never returns why the whole of p may not be listed.
 func (g *guard) never(p netip.Prefix) (why string, ok bool) {
+	if p.Bits() < mapped.Bits() && p.Contains(mapped.Addr()) {
+		return "it holds the IPv4-mapped addresses (RFC 4291)", true
+	}
 	if r, ok := reserved.Covering(p); ok && g.reserved(r) {
 		return r.Name + " (" + r.Source + ")", true
 	}
@@ -71,6 +80,18 @@ func (g *guard) never(p netip.Prefix) (why string, ok bool) {
 		if why, ok := g.protected[wider]; ok {
 			return why, true
 		}
+	}
+	return "", false
+}
+
+// neverAround returns why p may not be listed, or the unit around it, if p is
+// narrower.
+func (g *guard) neverAround(p netip.Prefix) (why string, ok bool) {
+	if why, ok := g.never(p); ok {
+		return why, true
+	}
+	if unit := routes.UnitOf(p.Addr()).Prefix(); unit.Bits() < p.Bits() {
+		return g.never(unit)
 	}
 	return "", false
 }

@@ -270,6 +270,11 @@ func (m modelRule) exclusions(in Input, abusers []modelAbuser, listed map[snapsh
 	}
 	for _, s := range in.Protected {
 		add(s.Prefix)
+		for _, a := range abusers {
+			if a.unit.Bits() < s.Prefix.Bits() && a.unit.Contains(s.Prefix.Addr()) {
+				lines[modelLine(snapshot.Listing{Level: 1, Prefix: s.Prefix, Excluded: true})] = true
+			}
+		}
 	}
 	for _, e := range in.Exemptions {
 		u := unitOf(e.Address)
@@ -474,7 +479,7 @@ func TestModel(t *testing.T) {
 	}
 	// A world in which nothing is listed would agree with anything.
 	for _, name := range Names() {
-		for _, what := range []string{"level 1 excluded=false", "level 2 excluded=false", "level 3 excluded=false", "level 2 excluded=true", "level 3 excluded=true"} {
+		for _, what := range []string{"level 1 excluded=false", "level 1 excluded=true", "level 2 excluded=false", "level 3 excluded=false", "level 2 excluded=true", "level 3 excluded=true"} {
 			if levels[name+" "+what] == 0 {
 				t.Errorf("the worlds never gave %s %s", name, what)
 			}

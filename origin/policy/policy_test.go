@@ -442,6 +442,82 @@ func TestNever(t *testing.T) {
 	}
 }
 
+// TestNeverInsideUnit keeps a protected address off Level 1 while the /64 around
+// it is listed for others, in the image that edges look it up in, too.
+func TestNeverInsideUnit(t *testing.T) {
+	own, neighbour := netip.MustParseAddr("2a00:1:2:3::25"), netip.MustParseAddr("2a00:1:2:3::26")
+	in := Input{Now: testNow, Profile: named(t, "classic"), Routes: tableOf(t, "2a00:1::/32\t64500\tExample Net"),
+		Protected: []Protected{{netip.PrefixFrom(own, 128), "our own mail server"}, {netip.MustParsePrefix("2a00:1:2:4::/96"), "a range"}}}
+	byHand := Manual{netip.MustParsePrefix("2a00:1:2:4::/64"), testNow - 60, testNow + 3600, "a"}
+	protected := Manual{netip.PrefixFrom(own, 128), testNow - 60, testNow + 3600, "b"}
+	for _, tt := range []struct {
+		name    string
+		impacts []Impact
+		manual  []Manual
+		listed  bool // neighbour
+	}{
+		{"nothing", nil, []Manual{protected}, false},
+		{"impacts", impactsIn("2a00:1:2:3::/64", 3, testNow-60), []Manual{byHand}, true},
+		{"by hand", nil, []Manual{{netip.PrefixFrom(neighbour, 128), testNow - 60, testNow + 3600, "c"}, byHand}, true},
+	} {
+		in.Impacts, in.Manual = tt.impacts, tt.manual
+		r := Decide(in)
+		s, err := snapshot.Open(image(t, r))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for a, want := range map[netip.Addr]bool{own: false, neighbour: tt.listed,
+			netip.MustParseAddr("2a00:1:2:4::1"): false, netip.MustParseAddr("2a00:1:2:4:1::"): tt.listed} {
+			if got := s.Lookup(snapshot.Address, a, testNow).Listed; got != want {
+				t.Errorf("%s: %v listed %v, want %v", tt.name, a, got, want)
+			}
+			if got := Explain(in, r, a); got.Level1.Listed != want || got.LevelListed == 1 != want {
+				t.Errorf("%s: %v explained as\n%s", tt.name, a, got.Text())
+			}
+		}
+		limits := snapshot.Limits{Protected: []netip.Prefix{in.Protected[0].Prefix, in.Protected[1].Prefix}}
+		if err := s.Sane(limits); err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if excluded := int(s.Collateral()[0].Excluded); !tt.listed && excluded != 0 {
+			t.Errorf("%s: %d exclusions where nothing is listed", tt.name, excluded)
+		}
+	}
+	in.Impacts = impactsIn("2a00:1:2:3::/64", 3, testNow-86400)
+	for a, want := range map[netip.Addr]string{own: "unlisted", neighbour: ""} {
+		if got := ruleOf(CheckRemoval(in, RemovalRequest{a, true})); got != want {
+			t.Errorf("removal of %v: refused by %q, want %q", a, got, want)
+		}
+	}
+	if got := ruleOf(CheckManual(in, protected)); got != "never" {
+		t.Errorf("listing of a protected address by hand: refused by %q, want never", got)
+	}
+}
+
+// TestNeverAroundMapped lists nothing around the IPv4-mapped addresses, which no
+// image can leave out, and refuses reports about it.
+func TestNeverAroundMapped(t *testing.T) {
+	in := Input{Now: testNow, Profile: named(t, "classic"), Routes: tableOf(t, "::/32\t64500\tExample Net")}
+	in.Impacts = slices.Concat(impactsIn("::/64", 1, testNow), impactsIn("0:0:1::/48", 300, testNow))
+	r := Decide(in)
+	if r.Abusers() != 300 {
+		t.Errorf("%d abusers, want 300 and not ::/64", r.Abusers())
+	}
+	s, err := snapshot.Open(image(t, r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Sane(snapshot.DefaultLimits()); err != nil {
+		t.Error(err)
+	}
+	never := Never(in.Profile, nil)
+	for a, want := range map[string]bool{"::5": true, "0:0:0:1::5": false, "64:ff9b:0:0:1::": false, "64:ff9b::1": true} {
+		if _, got := never(netip.PrefixFrom(netip.MustParseAddr(a), 128)); got != want {
+			t.Errorf("%s: never listed %v, want %v", a, got, want)
+		}
+	}
+}
+
 // TestManual lists by hand for seven days at most, and without counting.
 func TestManual(t *testing.T) {
 	in := Input{Now: testNow, Profile: named(t, "classic"), Routes: tableOf(t, "8.8.0.0/16\t64500\tExample")}
@@ -562,6 +638,14 @@ func TestProfileRefused(t *testing.T) {
 		{"ceiling = 10000", "ceiling = 10", "ceiling"},
 		{`rule = "share"`, `rule = "guess"`, "guess"},
 		{`name = "classic"`, `name = "imported"`, "reserved"},
+		{`name = "classic"`, `name = ""`, "not a profile name"},
+		{`name = "classic"`, `name = "My Profile"`, "not a profile name"},
+		{`name = "classic"`, `name = "a\nb"`, "not a profile name"},
+		{`name = "classic"`, `name = "` + strings.Repeat("a", 33) + `"`, "not a profile name"},
+		{`name = "classic"`, `name = "careful"`, "the profile of that name is another one"},
+		{"24 = 5", "24 = 4", "the profile of that name is another one"},
+		{"floor = 100", "floor = 99", "the profile of that name is another one"},
+		{"24 = 5", "24 = 5 # " + strings.Repeat("five ", 1<<14), "more than a snapshot carries"},
 		{"net_limit = 3", "net_limit = 0", "at least 1"},
 		{"share_percent = 60", "share_percent = 160", "above 100"},
 		{`counts = "abusers"`, `counts = "votes"`, "votes"},
@@ -576,5 +660,15 @@ func TestProfileRefused(t *testing.T) {
 	}
 	if _, err := Named("none"); err == nil {
 		t.Error("profile none exists")
+	}
+	for _, tt := range []struct{ old, new string }{
+		{"# The default.", "# Our copy."},
+		{"documentation = false", "documentation = true"},
+		{`name = "classic"`, `name = "our-own-2"`},
+		{`name = "classic"`, `name = "` + strings.Repeat("a", 32) + `"`},
+	} {
+		if _, err := ParseProfile(strings.Replace(good, tt.old, tt.new, 1)); err != nil {
+			t.Errorf("%q for %q: %v", tt.new, tt.old, err)
+		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,6 +14,7 @@ import (
 
 	"ucedge/origin/routes"
 	"ucedge/snapshot"
+	"ucedge/snapshot/manifest"
 )
 
 // Window is how long an impact weighs, in seconds: an address is an abuser
@@ -85,12 +88,40 @@ func Named(name string) (*Profile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("profile %q is not one of %q", name, Names())
 	}
-	return ParseProfile(string(text))
+	return parse(string(text))
 }
 
 // ParseProfile parses and checks the text of a profile. Keys that it does not
-// know are refused: a misspelt threshold must not pass as none.
+// know are refused: a misspelt threshold must not pass as none. So is the name
+// of a profile that comes with the program for any other rule than that one's,
+// since the name is what snapshots tell.
 func ParseProfile(text string) (*Profile, error) {
+	p, err := parse(text)
+	if err != nil {
+		return nil, err
+	}
+	if slices.Contains(Names(), p.Name) {
+		if known, err := Named(p.Name); err != nil || !p.sameRule(known) {
+			return nil, fmt.Errorf("profile %q: the profile of that name is another one; give yours a name of its own", p.Name)
+		}
+	}
+	return p, nil
+}
+
+// sameRule says whether two profiles differ in their comments at most, and in
+// whether documentation ranges may be listed.
+func (p *Profile) sameRule(q *Profile) bool {
+	a, b := *p, *q
+	a.text, b.text = "", ""
+	a.Documentation, b.Documentation = false, false
+	return reflect.DeepEqual(a, b)
+}
+
+// parse is ParseProfile for any name.
+func parse(text string) (*Profile, error) {
+	if len(text) > snapshot.ProfileMax {
+		return nil, fmt.Errorf("profile: %d bytes are more than a snapshot carries, which is %d", len(text), snapshot.ProfileMax)
+	}
 	p := &Profile{text: text}
 	md, err := toml.Decode(text, p)
 	if err != nil {
@@ -107,8 +138,11 @@ func ParseProfile(text string) (*Profile, error) {
 
 // check validates the profile and fills its rows.
 func (p *Profile) check() error {
+	if err := manifest.CheckProfileName(p.Name); err != nil {
+		return err
+	}
 	switch {
-	case p.Name == "" || p.Name == "imported":
+	case p.Name == "imported":
 		return fmt.Errorf("name %q is reserved", p.Name)
 	case p.Counts != ByAbusers && p.Counts != ByImpacts:
 		return fmt.Errorf("counts %q is neither abusers nor impacts", p.Counts)

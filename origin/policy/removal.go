@@ -85,6 +85,10 @@ func CheckRemoval(in Input, q RemovalRequest) error {
 	if !q.Proven {
 		return &Refusal{"proof", fmt.Sprintf("control of %v is not proven", q.Address), 0}
 	}
+	g := newGuard(in)
+	if why, never := g.neverAround(netip.PrefixFrom(q.Address, q.Address.BitLen())); never {
+		return &Refusal{"unlisted", fmt.Sprintf("%v is never listed: %s", q.Address, why), 0}
+	}
 	for _, rule := range []func() *Refusal{h.listed, h.quiet, h.barred, h.again, h.net, h.allocation, h.system} {
 		if refusal := rule(); refusal != nil {
 			return refusal
@@ -253,17 +257,21 @@ func (h history) origins(u routes.Unit) []snapshot.ASN {
 	return nil
 }
 
-// CheckLift returns nil if whoever uses the address may ask to have a Level 2
-// listing lifted, or a Refusal: not while the address itself is on Level 1.
-func CheckLift(r *Result, a netip.Addr) error {
-	u := routes.UnitOf(a)
-	if own, ok := r.family(u.V6).find(u.Key); ok {
-		return &Refusal{"level1", fmt.Sprintf("%v is itself on Level 1", a), own.last + Window}
+// CheckLift returns nil if whoever uses the address may have it taken off Levels
+// 2 and 3, or a Refusal: not while the address itself is on Level 1. Of
+// in.Impacts it reads those of the address.
+func CheckLift(in Input, a netip.Addr) error {
+	h := history{in, routes.UnitOf(a)}
+	own := in
+	own.Routes, own.Impacts = nil, h.impacts()
+	d := Explain(own, nil, a)
+	switch {
+	case !d.Level1.Listed:
+		return nil
+	case d.Level1.ByHand:
+		return &Refusal{"level1", fmt.Sprintf("%v is itself on Level 1, by hand", d.Address), d.Level1.Ends.Unix()}
 	}
-	if r.onLevel1(u) {
-		return &Refusal{"level1", fmt.Sprintf("%v is itself on Level 1, by hand", a), 0}
-	}
-	return nil
+	return &Refusal{"level1", fmt.Sprintf("%v is itself on Level 1", d.Address), d.EndsExactly}
 }
 
 // CheckManual returns nil if a manual listing may be made beside the earlier
@@ -271,9 +279,9 @@ func CheckLift(r *Result, a netip.Addr) error {
 func CheckManual(in Input, m Manual) error {
 	g := newGuard(in)
 	p := m.prefix()
-	switch why, never := g.never(p); {
+	switch why, never := g.neverAround(m.Prefix); {
 	case never:
-		return &Refusal{"never", fmt.Sprintf("%v is never listed: %s", p, why), 0}
+		return &Refusal{"never", fmt.Sprintf("%v is never listed: %s", m.Prefix, why), 0}
 	case in.Profile.Threshold(p) == 0:
 		return &Refusal{"wide", fmt.Sprintf("%v is wider than any allocation", p), 0}
 	case m.Evidence == "":

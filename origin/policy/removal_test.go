@@ -125,15 +125,25 @@ func TestRemoval6(t *testing.T) {
 	}
 }
 
-// TestLift refuses whoever is on Level 1.
+// TestLift refuses whoever is on Level 1, and says until when.
 func TestLift(t *testing.T) {
-	in := Input{Now: testNow, Profile: named(t, "classic"), Routes: tableOf(t, "8.8.0.0/24\t64500\tExample"), Impacts: impactsIn("8.8.0.0/24", 5, testNow)}
-	r := Decide(in)
-	if got := ruleOf(CheckLift(r, netip.MustParseAddr("8.8.0.1"))); got != "level1" {
-		t.Errorf("abuser: refused by %q", got)
+	in := Input{Now: testNow, Profile: named(t, "classic"), Routes: tableOf(t, "8.8.0.0/24\t64500\tExample"),
+		Impacts:   slices.Concat(impactsIn("8.8.0.0/24", 5, testNow-60), impactsIn("2a00:1:2:3::/64", 1, testNow-60)),
+		Manual:    []Manual{{netip.MustParsePrefix("8.8.0.200/32"), testNow - 60, testNow + 7200, "a"}},
+		Protected: []Protected{{netip.MustParsePrefix("2a00:1:2:3::25/128"), "ours"}}}
+	for a, until := range map[string]int64{
+		"8.8.0.1": testNow - 60 + Window, "8.8.0.200": testNow + 7200, "2a00:1:2:3::1": testNow - 60 + Window,
+		"8.8.0.100": 0, "2a00:1:2:3::25": 0, // neighbours
+	} {
+		err := CheckLift(in, netip.MustParseAddr(a))
+		var refused *Refusal
+		if until == 0 && err != nil || until != 0 && (!errors.As(err, &refused) || refused.Rule != "level1" || refused.Until != until) {
+			t.Errorf("%s: %v, want a refusal until %d, or none for 0", a, err, until)
+		}
 	}
-	if err := CheckLift(r, netip.MustParseAddr("8.8.0.100")); err != nil {
-		t.Errorf("neighbour: %v", err)
+	in.Now += Window
+	if err := CheckLift(in, netip.MustParseAddr("8.8.0.1")); err != nil {
+		t.Errorf("after seven days: %v", err)
 	}
 }
 
@@ -185,12 +195,12 @@ func TestCoverage(t *testing.T) {
 	if got := r.Coverages(); got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	all := WhatIf(in, named(t, "classic"), named(t, "careful"))
-	if all[0] != want || all[1][1].Listings != 2 {
-		t.Errorf("what-if: %+v", all)
-	}
 	in.Profile = named(t, "careful")
-	changes := Compare(r, Decide(in))
+	careful := Decide(in)
+	if got := careful.Coverages()[1].Listings; got != 2 {
+		t.Errorf("careful has %d listings on Level 2, want 2", got)
+	}
+	changes := Compare(r, careful)
 	if len(changes) != 1 || changes[0].After || changes[0].Listing.Prefix.String() != "2a00::/56" {
 		t.Errorf("changes %+v, want that careful drops the /56 of one reporter", changes)
 	}

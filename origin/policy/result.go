@@ -21,8 +21,8 @@ type Result struct {
 	guard    guard
 	families [2]family // IPv4, IPv6
 	systems  []systemTally
-	manual   []snapshot.Listing // Level 1, in order, beyond the abusers
-	nets     []snapshot.Listing // Levels 2 and 3 and all exclusions, in order
+	besides  []snapshot.Listing // Level 1, in order, besides the abusers: listings by hand, exclusions
+	nets     []snapshot.Listing // Levels 2 and 3 with their exclusions, in order
 }
 
 // family returns the abusers and allocations of one family.
@@ -37,7 +37,7 @@ func (r *Result) family(v6 bool) *family {
 func (r *Result) Abusers() int { return len(r.families[0].abusers) + len(r.families[1].abusers) }
 
 // Len returns the number of listings and exclusions.
-func (r *Result) Len() int { return r.Abusers() + len(r.manual) + len(r.nets) }
+func (r *Result) Len() int { return r.Abusers() + len(r.besides) + len(r.nets) }
 
 // Listings returns all listings and exclusions by level, IPv4 before IPv6, by
 // address and then by length.
@@ -53,28 +53,28 @@ func (r *Result) Listings() []snapshot.Listing {
 // listed by its impacts and by hand is one listing with the later end.
 func (r *Result) All() iter.Seq[snapshot.Listing] {
 	return func(yield func(snapshot.Listing) bool) {
-		manual := r.manual
+		besides := r.besides
 		for i := range r.families {
 			f := &r.families[i]
 			for j := range f.abusers {
 				l := f.abusers[j].listing(f.v6)
-				for len(manual) > 0 && compareListing(manual[0], l) < 0 {
-					if !yield(manual[0]) {
+				for len(besides) > 0 && compareListing(besides[0], l) < 0 {
+					if !yield(besides[0]) {
 						return
 					}
-					manual = manual[1:]
+					besides = besides[1:]
 				}
-				if len(manual) > 0 && manual[0].Prefix == l.Prefix {
-					l.End = max(l.End, manual[0].End)
+				if len(besides) > 0 && besides[0].Prefix == l.Prefix {
+					l.End = max(l.End, besides[0].End)
 					l.Kinds |= snapshot.Manual
-					manual = manual[1:]
+					besides = besides[1:]
 				}
 				if !yield(l) {
 					return
 				}
 			}
 		}
-		for _, rest := range [][]snapshot.Listing{manual, r.nets} {
+		for _, rest := range [][]snapshot.Listing{besides, r.nets} {
 			for _, l := range rest {
 				if !yield(l) {
 					return
@@ -140,7 +140,7 @@ func (r *Result) addManual(in Input) {
 		if m.From > in.Now || m.end() <= in.Now {
 			continue
 		}
-		if _, never := r.guard.never(m.prefix()); never {
+		if _, never := r.guard.neverAround(m.Prefix); never {
 			continue
 		}
 		l, ok := merged[m.prefix()]
@@ -157,7 +157,7 @@ func (r *Result) addManual(in Input) {
 	var nets []snapshot.Listing
 	for _, l := range merged {
 		if l.Level == snapshot.Address {
-			r.manual = append(r.manual, l)
+			r.besides = append(r.besides, l)
 			continue
 		}
 		if _, listed := r.net(snapshot.Allocation, l.Prefix); !listed { // an own listing has no end and says more
@@ -165,7 +165,7 @@ func (r *Result) addManual(in Input) {
 			nets = append(nets, l)
 		}
 	}
-	slices.SortFunc(r.manual, compareListing)
+	slices.SortFunc(r.besides, compareListing)
 	r.addNets(nets)
 }
 
@@ -214,7 +214,7 @@ func (r *Result) net(level snapshot.Level, p netip.Prefix) (snapshot.Listing, bo
 
 // exclude adds the exclusions: never-listed space and exempt units, each where
 // a listing of the level would cover it and nowhere else, since only there
-// does it change an answer.
+// does it change an answer. On Level 1 these are prefixes inside a listed /64.
 func (r *Result) exclude(in Input) {
 	var out []snapshot.Listing
 	add := func(level snapshot.Level, p netip.Prefix) {
@@ -233,6 +233,14 @@ func (r *Result) exclude(in Input) {
 		}
 	}
 	r.addNets(out)
+	var inside []snapshot.Listing
+	for _, p := range r.guard.prefixes() {
+		if u := routes.UnitOf(p.Addr()); p.Bits() > u.Prefix().Bits() && r.onLevel1(u) {
+			inside = append(inside, snapshot.Listing{Level: snapshot.Address, Prefix: p, Excluded: true})
+		}
+	}
+	r.besides = append(r.besides, inside...)
+	slices.SortFunc(r.besides, compareListing)
 }
 
 // inForce reports whether the exemption has begun and not ended.
@@ -245,7 +253,7 @@ func (r *Result) onLevel1(u routes.Unit) bool {
 	if _, ok := r.family(u.V6).find(u.Key); ok {
 		return true
 	}
-	_, ok := slices.BinarySearchFunc(r.manual, snapshot.Listing{Level: snapshot.Address, Prefix: u.Prefix()}, compareListing)
+	_, ok := slices.BinarySearchFunc(r.besides, snapshot.Listing{Level: snapshot.Address, Prefix: u.Prefix()}, compareListing)
 	return ok
 }
 

@@ -16,6 +16,9 @@ func (d *Derivation) conclude() {
 	switch {
 	case d.Never != "":
 		d.advise("%v is never listed: %s.", d.Address, d.Never)
+		if !d.around.IsZero() {
+			d.advise("The other addresses of %v are on Level 1 until %s.", d.Unit, stamp(d.around))
+		}
 		return
 	case d.Level1.Listed:
 		d.LevelListed = 1
@@ -136,7 +139,11 @@ func (d *Derivation) Text() string {
 	for _, line := range d.Advice {
 		fmt.Fprintln(&b, line)
 	}
-	fmt.Fprintf(&b, "\nLevel 1, %v: %s\n", d.Unit, d.Level1.text())
+	verdict := d.Level1.text()
+	if !d.around.IsZero() {
+		verdict = fmt.Sprintf("listed without %v until %s", d.Address, stamp(d.around))
+	}
+	fmt.Fprintf(&b, "\nLevel 1, %v: %s\n", d.Unit, verdict)
 	for _, e := range d.Impacts {
 		fmt.Fprintf(&b, "  %s  %-12s%s\n", stamp(e.Hour), e.Kind, e.text())
 	}

@@ -14,15 +14,27 @@ import (
 // the edges.
 type Limit string
 
-// The limits. Edges hold the first two on their own account.
+// The limits. Every edge holds the first two on its own account, and keeps the
+// snapshot before rather than one that exceeds them: nobody can lift them here.
 const (
-	Share     Limit = "share"     // a level covers more of IPv4 than snapshot.Limits.Share
+	Share     Limit = "share"     // a level covers more of IPv4 or IPv6 than snapshot.Limits allows
 	Protected Limit = "protected" // an address of snapshot.Limits.Protected is listed
 	Churn     Limit = "churn"     // more entries have changed than Options.ChurnMax
 )
 
-// An Excess is a limit that a snapshot does not keep. An operator who has
-// looked may lift it by name, see Options.Override.
+// Liftable returns nil if an operator who has looked may lift the limit for a
+// run, or an error that says why not.
+func (l Limit) Liftable() error {
+	switch l {
+	case Churn:
+		return nil
+	case Share, Protected:
+		return fmt.Errorf("limit %q cannot be lifted: every edge holds it too, and would refuse the snapshot", l)
+	}
+	return fmt.Errorf("there is no limit %q", l)
+}
+
+// An Excess is a limit that a snapshot does not keep.
 type Excess struct {
 	Limit  Limit
 	Detail string
@@ -48,7 +60,7 @@ func (r *run) limit(s *snapshot.Snapshot, churn float64) error {
 }
 
 func (r *run) excesses(s *snapshot.Snapshot, churn float64) (out []*Excess) {
-	if err := s.Sane(snapshot.Limits{Share: r.Limits.Share}); err != nil {
+	if err := s.Sane(snapshot.Limits{Share: r.Limits.Share, Share6: r.Limits.Share6}); err != nil {
 		out = append(out, &Excess{Share, err.Error()})
 	}
 	if err := s.Sane(snapshot.Limits{Protected: r.Limits.Protected}); err != nil {

@@ -57,7 +57,7 @@ type Options struct {
 
 	Limits    *snapshot.Limits // what a snapshot may list; nil is snapshot.DefaultLimits
 	ChurnMax  float64          // share of the entries that may differ from the snapshot before, 0 to 1
-	Override  []Limit          // limits that an operator lifts for this run
+	Override  []Limit          // limits that an operator lifts for this run; each must be liftable
 	Keep      int              // generations of objects that stay in the store, at least 2
 	OrphanAge time.Duration    // age from which objects that no manifest names are deleted
 
@@ -117,6 +117,11 @@ type run struct {
 func begin(ctx context.Context, store Store, keys []note.Signer, o Options) (*run, error) {
 	if o.Now <= 0 || o.Now > math.MaxUint32 {
 		return nil, fmt.Errorf("time %d is not that of a serial", o.Now)
+	}
+	for _, l := range o.Override {
+		if err := l.Liftable(); err != nil {
+			return nil, err
+		}
 	}
 	r := &run{Options: o.withDefaults(), store: store, keys: keys}
 	signed, err := store.Get(ctx, manifest.StoreName, manifest.MaxSigned)

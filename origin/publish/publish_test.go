@@ -216,6 +216,7 @@ func TestPublishRefuses(t *testing.T) {
 			prepare: func(m *memory) { mustPublish(t, m, listOf(0, 9), other, Options{List: "other.example", Now: start}) }, want: `of list "other.example"`},
 		{name: "last serial", prepare: func(m *memory) { mustPublish(t, m, listOf(0, 9), k, options(math.MaxUint32)) }, want: "last serial"},
 		{name: "too much of a level", in: with(listOf(0, 9), snapshot.Allocation, "64.0.0.0/2"), want: `limit "share"`},
+		{name: "all IPv6", in: with(listOf(0, 9), snapshot.System, "2000::/3"), want: `limit "share"`},
 		{name: "protected address", in: with(listOf(0, 9), snapshot.Address, "10.1.2.3/32"), want: `limit "protected"`},
 		{name: "site's protected address", in: listOf(0, 9), want: `limit "protected"`,
 			set: func(o *Options) {
@@ -255,7 +256,8 @@ func TestPublishRefuses(t *testing.T) {
 	}
 }
 
-func TestLimitsCanBeLifted(t *testing.T) {
+// TestLifting lifts churn, and neither of the limits that edges hold too.
+func TestLifting(t *testing.T) {
 	k := manifesttest.NewKey(t, "bl.example")
 	for limit, in := range map[Limit]build.Input{
 		Share:     with(with(with(listOf(0, 9), snapshot.System, "64.0.0.0/3"), snapshot.System, "32.0.0.0/3"), snapshot.System, "28.0.0.0/6"),
@@ -272,14 +274,20 @@ func TestLimitsCanBeLifted(t *testing.T) {
 			if !errors.As(err, &e) || e.Limit != limit {
 				t.Fatalf("error %v, want limit %q", err, limit)
 			}
-			for _, lifted := range []Limit{Share, Protected, Churn} {
-				o := options(start)
-				o.Override = []Limit{lifted}
-				if _, err := Publish(context.Background(), s, in, []note.Signer{k.Signer}, o); (err == nil) != (lifted == limit) {
-					t.Errorf("with %q lifted: %v", lifted, err)
-				}
+			o := options(start)
+			o.Override = []Limit{Churn}
+			if _, err := Publish(context.Background(), s, in, []note.Signer{k.Signer}, o); (err == nil) != (limit == Churn) {
+				t.Errorf("with churn lifted: %v", err)
 			}
 		})
+	}
+	for limit, want := range map[Limit]string{Share: "every edge holds it too", Protected: "every edge holds it too", "shear": "no limit"} {
+		o := options(start)
+		o.Override = []Limit{Churn, limit}
+		s := newMemory(t)
+		if _, err := Publish(context.Background(), s, listOf(0, 9), []note.Signer{k.Signer}, o); err == nil || !strings.Contains(err.Error(), want) || len(s.files) != 0 {
+			t.Errorf("%q lifted: %v, and %d files, want %q and nothing published", limit, err, len(s.files), want)
+		}
 	}
 }
 

@@ -107,6 +107,15 @@ func (v *Live) CheckRemoval(ctx context.Context, q policy.RemovalRequest) error 
 	return check(ctx)
 }
 
+// CheckLift does so for taking an address off Levels 2 and 3.
+func (v *Live) CheckLift(ctx context.Context, a netip.Addr) error {
+	in, _, err := read(ctx, v.ledger, routes.UnitOf(a).Prefix(), v.clock(), v.settings, 0)
+	if err != nil {
+		return fmt.Errorf("check exemption: %w", err)
+	}
+	return policy.CheckLift(in, a)
+}
+
 // CheckManual does so for a manual listing, which no impact matters to.
 func (v *Live) CheckManual(ctx context.Context, m policy.Manual) error {
 	in, err := stand(ctx, v.ledger, v.clock(), v.settings, nil, &numbers{})

@@ -310,10 +310,18 @@ func validName(s string) bool {
 
 func (p *parser) profile(key string) string {
 	s := p.field(key)
-	if p.err == nil && (s == "" || len(s) > MaxProfile || !only(s, "abcdefghijklmnopqrstuvwxyz0123456789-")) {
-		p.fail("%q is not a profile name: 1 to %d lower-case letters, digits and '-'", s, MaxProfile)
+	if err := CheckProfileName(s); p.err == nil && err != nil {
+		p.fail("%v", err)
 	}
 	return s
+}
+
+// CheckProfileName returns nil if s may name a profile.
+func CheckProfileName(s string) error {
+	if s == "" || len(s) > MaxProfile || !only(s, "abcdefghijklmnopqrstuvwxyz0123456789-") {
+		return fmt.Errorf("%q is not a profile name: 1 to %d lower-case letters, digits and '-'", s, MaxProfile)
+	}
+	return nil
 }
 
 // only says whether s has no character besides the allowed ones.
