@@ -304,7 +304,7 @@ func SpecialUse() []netip.Prefix {
 func (s *Snapshot) Sane(limits Limits) error {
 	protected := limits.protected()
 	return s.families(func(level Level, version uint8, f *family) error {
-		most, unit := limits.share(level, version)
+		most := limits.most(level, version)
 		wide, near := f.atMost() > most, f.mayTouch(protected[version])
 		if !wide && !near {
 			return nil
@@ -315,7 +315,7 @@ func (s *Snapshot) Sane(limits Limits) error {
 		}
 		if wide {
 			if covered := s.covered(level, version); covered > most {
-				return &LimitError{level, strconv.FormatUint(covered, 10) + unit}
+				return &LimitError{level, strconv.FormatUint(covered, 10) + limits.excess(level, version)}
 			}
 		}
 		for _, x := range protected[version] {
@@ -327,19 +327,23 @@ func (s *Snapshot) Sane(limits Limits) error {
 	})
 }
 
-// share returns what a level may cover of a family, and the words that follow
-// a greater number.
-func (l *Limits) share(level Level, version uint8) (most uint64, unit string) {
-	share := uint64(l.Share[level-1])
-	most, unit = share<<32/1000, " addresses, more than "+strconv.FormatUint(share, 10)+" thousandths of IPv4"
-	if version == 6 {
-		share = uint64(l.Share6[level-1])
-		most, unit = share*(1<<61/1_000_000), " /64s, more than "+strconv.FormatUint(share, 10)+" millionths of 2000::/3"
+// most returns how many addresses or /64s a level may cover.
+func (l *Limits) most(level Level, version uint8) uint64 {
+	switch {
+	case version == 4 && l.Share[level-1] != 0:
+		return uint64(l.Share[level-1]) << 32 / 1000
+	case version == 6 && l.Share6[level-1] != 0:
+		return uint64(l.Share6[level-1]) * (1 << 61 / 1_000_000)
 	}
-	if share == 0 {
-		return math.MaxUint64, ""
+	return math.MaxUint64
+}
+
+// excess returns the words that follow a number that is greater.
+func (l *Limits) excess(level Level, version uint8) string {
+	if version == 4 {
+		return " addresses, more than " + strconv.FormatUint(uint64(l.Share[level-1]), 10) + " thousandths of IPv4"
 	}
-	return most, unit
+	return " /64s, more than " + strconv.FormatUint(uint64(l.Share6[level-1]), 10) + " millionths of 2000::/3"
 }
 
 // protected returns the protected prefixes by family, 4 or 6.

@@ -89,16 +89,27 @@ func (s *Snapshot) covered(level Level, version uint8) uint64 {
 // lookups may find listed, whatever an image says that nobody has checked: all
 // nets taken together, nested ones and exclusions, too, and all points. Past
 // 2^53 it is 2^64 - 1.
-//
-// A worker runs it once, cold, in code that nobody has optimised yet, in which
-// a step takes 20 ns: hence eight lengths a step. Sums of floating-point numbers
-// need no thought of overflow, and are exact up to 2^53.
 func (f *family) atMost() uint64 {
 	if f.nets.n == 0 {
 		return uint64(f.points.n)
 	}
-	sizes, lengths := f.sizes(), f.nets.lengths
-	sum := float64(f.points.n)
+	sum := float64(f.points.n) + sumOf(f.sizes(), f.nets.lengths)
+	if sum >= 1<<53 {
+		return math.MaxUint64
+	}
+	return uint64(sum)
+}
+
+// sumOf adds up the sizes of nets by their lengths. Sums of floating-point
+// numbers need no thought of overflow, and are exact up to 2^53.
+//
+// A worker runs this once, while its first client waits, in code that nobody
+// has optimised. A runtime that does so to what runs often would count each
+// round of a loop by all code of the function before its end, so here and below
+// loops stand alone, and look at many nets a round.
+//
+//go:noinline
+func sumOf(sizes *[256]float64, lengths []byte) (sum float64) {
 	for ; len(lengths) >= 8; lengths = lengths[8:] {
 		w := le64(lengths)
 		sum += sizes[byte(w)] + sizes[byte(w>>8)] + sizes[byte(w>>16)] + sizes[byte(w>>24)] +
@@ -107,10 +118,7 @@ func (f *family) atMost() uint64 {
 	for _, l := range lengths {
 		sum += sizes[l]
 	}
-	if sum >= 1<<53 {
-		return math.MaxUint64
-	}
-	return uint64(sum)
+	return sum
 }
 
 // sizes returns how many addresses or /64s a net covers, by the length that
@@ -145,47 +153,62 @@ func (f *family) mayTouch(spans []span) bool {
 	return f.nets.n > 0 && f.nets.mayTouch(spans)
 }
 
-// mayTouch looks at the first bytes of four nets at a time. Neighbours have the
-// same, so nearly always it has just seen that these are far from the spans.
+// mayTouch looks closer at the few nets that are near the spans.
 func (t *nets) mayTouch(spans []span) bool {
-	if t.anyWide() {
+	if t.deepest < wideBits || anyShorter(t.lengths) {
 		for i := range t.n {
 			if t.bits(i) < wideBits && t.lists(i, spans) {
 				return true
 			}
 		}
 	}
-	const firstBytes = 0xff00_ff00_ff00_ff00
-	near, far := whereabouts(spans), uint64(1) // at first none is
-	high := t.starts[0]
-	for ; len(high) >= 8; high = high[8:] {
-		four := le64(high) & firstBytes
-		if four == far {
-			continue
-		}
-		i := t.n - len(high)/2
-		if t.anyNear(i, i+4, near, spans) {
-			return true
-		}
-		if near[high[1]]|near[high[3]]|near[high[5]]|near[high[7]] == 0 {
-			far = four
-		}
-	}
-	return t.anyNear(t.n-len(high)/2, t.n, near, spans)
-}
-
-// anyNear says whether one of some nets meets the spans.
-func (t *nets) anyNear(from, to int, near *[256]uint64, spans []span) bool {
-	for i := from; i < to; i++ {
-		start := t.part(0, i)
-		if bits := near[start>>8]; bits>>(start>>2&63)&1 == 0 && (bits == 0 || t.bits(i) >= nearBits) {
-			continue
-		}
+	near := whereabouts(spans)
+	for i := t.nextNear(near, 0); i < t.n; i = t.nextNear(near, i+1) {
 		if t.lists(i, spans) {
 			return true
 		}
 	}
 	return false
+}
+
+// nextNear returns the first net from i on that may be near the spans, or how
+// many nets there are: it starts where whereabouts says that they are, or has
+// one first byte with them and is too short to tell more.
+//
+//go:noinline
+func (t *nets) nextNear(near *[256]uint64, i int) int {
+	for i < t.n {
+		high := t.starts[0][2*i:]
+		bits := near[high[1]]
+		switch {
+		case bits == 0:
+			i += alike(high)
+		case bits>>(high[0]>>2)&1 != 0 || t.bits(i) < nearBits:
+			return i
+		default:
+			i++
+		}
+	}
+	return t.n
+}
+
+// alike returns a number of nets, the first ones in a row, that have one first
+// byte. There may be a few more.
+//
+//go:noinline
+func alike(high []byte) int {
+	const firstBytes = 0xff00_ff00_ff00_ff00
+	first, n := uint64(high[1])*0x0100_0100_0100_0100, 0
+	for ; len(high) >= 32; high = high[32:] {
+		if (le64(high)^first|le64(high[8:])^first|le64(high[16:])^first|le64(high[24:])^first)&firstBytes != 0 {
+			break
+		}
+		n += 16
+	}
+	for ; len(high) >= 8 && (le64(high)^first)&firstBytes == 0; high = high[8:] {
+		n += 4
+	}
+	return max(n, 1)
 }
 
 const (
@@ -206,12 +229,14 @@ func whereabouts(spans []span) *[256]uint64 {
 	return &near
 }
 
-// anyWide says whether a net is shorter than that, eight at a time.
-func (t *nets) anyWide() bool {
-	const ones = 0x01_01_01_01_01_01_01_01
-	lengths := t.lengths
-	for ; len(lengths) >= 8; lengths = lengths[8:] {
-		if w := le64(lengths); (w-wideBits*ones)&^w&(ones<<7) != 0 {
+// anyShorter says whether one of the lengths is below wideBits.
+//
+//go:noinline
+func anyShorter(lengths []byte) bool {
+	const ones, tops = 0x01_01_01_01_01_01_01_01, 0x80_80_80_80_80_80_80_80
+	for ; len(lengths) >= 16; lengths = lengths[16:] {
+		v, w := le64(lengths), le64(lengths[8:])
+		if ((v-wideBits*ones)&^v|(w-wideBits*ones)&^w)&tops != 0 {
 			return true
 		}
 	}
@@ -220,11 +245,13 @@ func (t *nets) anyWide() bool {
 			return true
 		}
 	}
-	return t.deepest < wideBits
+	return false
 }
 
 // lists says whether net i is a listing, and has an address in common with one
 // of the spans.
+//
+//go:noinline
 func (t *nets) lists(i int, spans []span) bool {
 	if t.row(i) == 0 {
 		return false
