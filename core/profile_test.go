@@ -15,7 +15,7 @@ func TestCountsOf(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text := shipped.Snapshot().Text
+		text := strings.Replace(shipped.Snapshot().Text, `name = "`+name+`"`, `name = "own"`, 1)
 		plain := `counts = "` + string(shipped.Counts) + `"`
 		if n := strings.Count(text, "\n"+plain+"\n"); n != 2 {
 			t.Fatalf("profile %q has %d lines %s, want one for each level", name, n, plain)

@@ -23,7 +23,7 @@ func newOrigin() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "origin",
 		Short: "Take reports in, decide what is listed, and publish it",
-		Long: `An origin keeps every report and every decision in a ledger, decides by a
+		Long: `An origin keeps reports for a time and decisions for good in a ledger, decides by a
 published profile what is listed, and publishes a signed snapshot every few
 minutes. The commands below work on the ledger of this machine, also while an
 origin serves from it: what they decide is published within seconds.`,

@@ -11,6 +11,7 @@ import (
 
 	"ucedge/origin/api"
 	"ucedge/origin/ledger"
+	"ucedge/origin/report"
 )
 
 func newOriginKey() *cobra.Command {
@@ -36,8 +37,11 @@ The ledger is made if it is not there.`,
 		Example: `  ucedge origin key create --role reporter --name trap-one --ledger ledger.db
   curl -H "Authorization: Bearer $SECRET" -H 'Content-Type: text/plain' --data-binary @reports http://127.0.0.1:8081/v1/reports`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if r := ledger.Role(role); r != ledger.Reporter && r != ledger.Operator || name == "" {
-				return misusef(cmd, "--role must be reporter or operator, and --name be given")
+			if r := ledger.Role(role); r != ledger.Reporter && r != ledger.Operator {
+				return misusef(cmd, "--role must be reporter or operator")
+			}
+			if err := report.CheckName(name); err != nil {
+				return misusef(cmd, "--name %v", err)
 			}
 			l, err := ledger.Open(cmd.Context(), file)
 			if err != nil {
@@ -59,7 +63,7 @@ The ledger is made if it is not there.`,
 	ledgerFlag(cmd, &file)
 	actorFlag(cmd, &actor)
 	addChoice(cmd, &role, "role", "", "reporter or operator", string(ledger.Reporter), string(ledger.Operator))
-	cmd.Flags().StringVar(&name, "name", "", "name of the reporter or operator")
+	cmd.Flags().StringVar(&name, "name", "", fmt.Sprintf("name of the reporter or operator, up to %d bytes", report.MaxName))
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -29,10 +29,11 @@ const (
 
 // reportTypes are the media types by format.
 var reportTypes = map[string]string{
-	"ndjson": "application/x-ndjson",
-	"csv":    "text/csv",
-	"list":   "text/plain",
-	"mail":   "message/rfc822",
+	"ndjson":  "application/x-ndjson",
+	"csv":     "text/csv",
+	"list":    "text/plain",
+	"mail":    "message/rfc822",
+	"rbldnsd": "text/x-rbldnsd",
 }
 
 // reportFlags say what is reported and where to.
@@ -50,12 +51,13 @@ func newOriginReport() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "report FILE|-",
 		Short: "Send reports to an origin, or import them into a ledger",
-		Long: `Sends a file of reports to an origin with --url and --api-key, or imports it into a
+		Long: fmt.Sprintf(`Sends a file of reports to an origin with --url and --api-key, or imports it into a
 ledger on this machine with --ledger and --reporter. Formats are NDJSON, CSV, plain
-lists with times, ARF and X-ARF mails, and for --ledger also rbldnsd zone files. With
---ledger, --seen is when addresses were seen that come without a time. Sending a
-file twice counts once. Refused lines are told with their reason, the good ones
-kept; exit code 1 says that some were refused.`,
+lists with times, ARF and X-ARF mails, and rbldnsd zone files: to an origin up to %d
+addresses, which count as seen at $TIMESTAMP or in this hour. With --ledger, --seen
+is when addresses were seen that come without a time. Sending a file twice counts
+once. Refused lines are told with their reason, the good ones kept; exit code 1
+says that some were refused.`, report.MaxZoneEntries),
 		Example: `  ucedge origin report reports.ndjson --url http://127.0.0.1:8081 --api-key "$SECRET"
   printf '198.51.100.7 2026-11-22T16:00:00Z spamtrap\n' | ucedge origin report - --format list --ledger ledger.db --reporter trap-one
   ucedge origin report dnsbl-1.bl.example --format rbldnsd --kind spamtrap --ledger ledger.db --reporter import`,
@@ -164,7 +166,7 @@ func (f *reportFlags) print(cmd *cobra.Command, name string, o *reportOutcome) e
 
 func (f *reportFlags) deliver(cmd *cobra.Command, name string, body io.Reader) (*reportOutcome, error) {
 	format := f.formatOf(name)
-	if _, known := reportTypes[format]; !known && format != "rbldnsd" {
+	if _, known := reportTypes[format]; !known {
 		return nil, misusef(cmd, "--format %q is not ndjson, csv, list, mail or rbldnsd", format)
 	}
 	kind, known := snapshot.ParseKind(f.kind)
@@ -174,8 +176,8 @@ func (f *reportFlags) deliver(cmd *cobra.Command, name string, body io.Reader) (
 	switch {
 	case (f.url == "") == (f.ledger == ""):
 		return nil, misusef(cmd, "either --url or --ledger is needed: where to report to")
-	case f.url != "" && format == "rbldnsd":
-		return nil, misusef(cmd, "zone files are imported with --ledger, on the machine of the origin")
+	case format == "rbldnsd" && kind == 0:
+		return nil, misusef(cmd, "--kind is needed with zone files: they name none")
 	case f.url != "" && f.at != "":
 		return nil, misusef(cmd, "--seen is for --ledger: to an origin every report tells its own time")
 	case f.url != "":
@@ -247,9 +249,6 @@ func (f *reportFlags) intoLedger(cmd *cobra.Command, format string, kind snapsho
 	case "mail":
 		reports = report.Mail(body, rules, report.Relays{})
 	default:
-		if kind == 0 {
-			return nil, misusef(cmd, "--kind is needed with zone files: they name none")
-		}
 		if reports, err = zoneReports(name, body, rules, seen.Unix()); err != nil {
 			return nil, err
 		}

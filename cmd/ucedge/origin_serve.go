@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 	"ucedge/edge"
 	"ucedge/origin"
 	"ucedge/origin/api"
+	"ucedge/origin/inbound"
 	"ucedge/origin/ledger"
 	"ucedge/origin/policy"
 	"ucedge/origin/publish"
@@ -26,9 +28,19 @@ import (
 // Times of an origin's HTTP servers, and of what it looks at.
 const (
 	headerTimeout = 10 * time.Second
+	readTimeout   = 30 * time.Second // header and body, but of reports: see package api
+	writeTimeout  = time.Minute      // from the header to the last byte of the answer, but to reports
 	idleTimeout   = 2 * time.Minute
 	routesLook    = 10 * time.Second // time between two looks at the routing files
 	stopTimeout   = 10 * time.Second // for requests under way when the origin stops
+)
+
+// Connections to an origin at once. A peer is an IPv4 address or an IPv6 /64; a
+// trusted proxy and this machine are all their clients, and have no bound of
+// their own.
+const (
+	connections     = 1024
+	peerConnections = 64
 )
 
 // zoneFlags are the settings of the zones that an origin publishes.
@@ -107,7 +119,11 @@ publishes a signed snapshot every --every, and within seconds when an operator
 has decided something. Routing files are read again when they change; a bad one
 leaves the routes as they are. A limit that stops a snapshot (share, protected,
 churn) is logged and written to the ledger, and the snapshot before it stays.
---override lifts churn; the other two every edge holds itself.`,
+--override lifts churn; the other two every edge holds itself.
+
+An address (IPv6: a /64) has up to 64 connections at once; behind a proxy on
+another machine name it with --trusted-proxy. Requests must arrive within 30
+seconds; a body of reports may take longer if it brings 4096 bytes a second.`,
 		Example: `  ucedge keygen bl.example
   ucedge origin serve --ledger ledger.db --routes pfx2as.tsv --key bl.example.key --out publish --listen 127.0.0.1:8081 --admin 127.0.0.1:9091`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -149,12 +165,16 @@ func (f *originFlags) run(cmd *cobra.Command, log *slog.Logger, listening func(*
 		return err
 	}
 	defer func() { r.ledger.Close() }()
-	handler, err := f.handler(cmd, r, log)
+	trusted, err := parsePrefixes(f.trusted)
+	if err != nil {
+		return misusef(cmd, "--trusted-proxy: %v", err)
+	}
+	handler, err := f.handler(r, trusted, log)
 	if err != nil {
 		return err
 	}
 	parts, ctx := errgroup.WithContext(cmd.Context())
-	if err := f.listenAll(ctx, parts, r, handler, log); err != nil {
+	if err := f.listenAll(ctx, parts, r, handler, trusted, log); err != nil {
 		return err
 	}
 	parts.Go(func() error { r.Run(ctx); return nil })
@@ -210,11 +230,7 @@ func (f *originFlags) open(cmd *cobra.Command, log *slog.Logger) (*running, *rou
 }
 
 // handler serves the API.
-func (f *originFlags) handler(cmd *cobra.Command, r *running, log *slog.Logger) (http.Handler, error) {
-	trusted, err := parsePrefixes(f.trusted)
-	if err != nil {
-		return nil, misusef(cmd, "--trusted-proxy: %v", err)
-	}
+func (f *originFlags) handler(r *running, trusted []netip.Prefix, log *slog.Logger) (http.Handler, error) {
 	gate := &edge.Gatekeeper{Trusted: trusted}
 	h, err := api.New(api.Settings{
 		Ledger: r.ledger, Policy: r.Live(), Clock: time.Now,
@@ -234,7 +250,7 @@ func refuses(s state.Settings) func(netip.Addr) (reason string, reserved bool) {
 }
 
 // listenAll opens the listeners and serves on them until ctx ends.
-func (f *originFlags) listenAll(ctx context.Context, parts *errgroup.Group, r *running, handler http.Handler, log *slog.Logger) error {
+func (f *originFlags) listenAll(ctx context.Context, parts *errgroup.Group, r *running, handler http.Handler, trusted []netip.Prefix, log *slog.Logger) error {
 	l, err := net.Listen("tcp", f.listen)
 	if err != nil {
 		return err
@@ -254,8 +270,15 @@ func (f *originFlags) listenAll(ctx context.Context, parts *errgroup.Group, r *r
 		r.admin = admin.Addr().String()
 		parts.Go(func() error { return serveUntil(ctx, httpServer(adminOf(r), log), admin) })
 	}
-	parts.Go(func() error { return serveUntil(ctx, server, l) })
+	parts.Go(func() error { return serveUntil(ctx, server, inbound.Listen(l, inboundLimits(trusted))) })
 	return nil
+}
+
+// inboundLimits bound the connections to the API.
+func inboundLimits(trusted []netip.Prefix) inbound.Limits {
+	return inbound.Limits{All: connections, Peer: peerConnections, Exempt: func(a netip.Addr) bool {
+		return a.IsLoopback() || slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(a) })
+	}}
 }
 
 // adminOf serves what an operator of the machine asks.
@@ -268,7 +291,7 @@ func adminOf(r *running) http.Handler {
 
 func httpServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
+		Handler: h, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }

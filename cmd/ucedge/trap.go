@@ -37,7 +37,7 @@ func newTrap() *cobra.Command {
 alone, sends none, and reports the peer of the connection, never what a header
 says. Mail is acknowledged once its report is on stable storage: at an origin
 with --url and --api-key, or in a ledger of this machine with --ledger. Headers are
-dropped, or kept sealed with --keep and --seal-to.`,
+dropped, or kept sealed with --keep and --seal-to; ucedge trap open reads them.`,
 		Example: `  ucedge trap --name mx.trap.example --trap @trap.example --url http://127.0.0.1:8081 --api-key "$SECRET" --reporter trap-one --listen :25
   ucedge trap --name mx.trap.example --trap jane@trap.example --ledger ledger.db --reporter trap-one --listen 127.0.0.1:2525`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
@@ -53,10 +53,10 @@ dropped, or kept sealed with --keep and --seal-to.`,
 	flags.StringVar(&f.reporter, "reporter", "", "name under which the trap reports")
 	flags.StringVar(&f.certFile, "tls-cert", "", "PEM certificate chain for STARTTLS; empty offers none")
 	flags.StringVar(&f.keyFile, "tls-key", "", "PEM key of --tls-cert")
-	flags.StringVar(&f.sealTo, "seal-to", "", "file with the public key to seal kept headers to")
+	flags.StringVar(&f.sealTo, "seal-to", "", "file with the public key to seal kept headers to, of ucedge trap sealkey")
 	flags.StringVar(&f.keep, "keep", "", "folder for sealed headers")
 	addChoice(cmd, &f.logForm, "log-format", "text", "text or json", "text", "json")
-	cmd.AddCommand(newTrapSealKey())
+	cmd.AddCommand(newTrapSealKey(), newTrapOpen())
 	return cmd
 }
 
@@ -67,7 +67,7 @@ func newTrapSealKey() *cobra.Command {
 		Short: "Make the key pair for headers that a trap keeps",
 		Long: `Makes a key pair and prints its secret part and then its public part. The secret one
 belongs to the operator, never on the host of the trap.`,
-		Example: `  ucedge trap sealkey`,
+		Example: `  ucedge trap sealkey >seal.key && tail -n 1 seal.key >seal.pub      # seal.pub goes to the trap`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			secret, public, err := trap.GenerateSealKey()
 			if err != nil {
@@ -77,6 +77,56 @@ belongs to the operator, never on the host of the trap.`,
 			return nil
 		},
 	}
+}
+
+// Bounds on the files of a kept header, bytes.
+const (
+	sealKeyMax = 1 << 10
+	sealedMax  = 1 << 20 // a trap keeps 64 kB of a header
+)
+
+// newTrapOpen shows a kept header to whoever holds the secret key.
+func newTrapOpen() *cobra.Command {
+	var keyFile string
+	cmd := &cobra.Command{
+		Use:   "open --seal-key FILE SEALED",
+		Short: "Print a header that a trap has kept",
+		Long: `Opens a header that a trap has sealed, with the secret key that ucedge trap sealkey
+printed first, and prints it. The name of the file is the evidence id of its report.
+Exit code 1 says that the key is another or the file damaged.`,
+		Example: `  ucedge trap open --seal-key seal.key kept/trap-0123456789abcdef0123456789abcdef.sealed`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if keyFile == "" {
+				return misusef(cmd, "--seal-key is needed: the file with the secret key")
+			}
+			header, err := openHeader(keyFile, args[0])
+			if err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write(header)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&keyFile, "seal-key", "", "file whose first line is the secret key")
+	return cmd
+}
+
+func openHeader(keyFile, sealedFile string) ([]byte, error) {
+	key, err := readFile(keyFile, sealKeyMax)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := readFile(sealedFile, sealedMax)
+	if err != nil {
+		return nil, err
+	}
+	secret, _, _ := strings.Cut(string(key), "\n")
+	header, err := trap.Unseal(strings.TrimSpace(secret), sealed)
+	if err != nil {
+		return nil, fmt.Errorf("open %q with the key in %q: %w", sealedFile, keyFile, err)
+	}
+	return header, nil
 }
 
 func (f *trapFlags) run(cmd *cobra.Command) error {
@@ -148,7 +198,7 @@ func (f *trapFlags) evidence(s *trap.Settings) error {
 	if f.keep == "" {
 		return nil
 	}
-	text, err := readFile(f.sealTo, 1<<10)
+	text, err := readFile(f.sealTo, sealKeyMax)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,8 @@
 // openapi.yaml. Promised: a report that the response counts as accepted is on
 // stable storage; each change has its row in the ledger; reporter names and
 // trap identities are in no public answer. Not promised: TLS and time-outs of
-// connections, which belong to the server around it.
+// connections, which belong to the server around it; those of its read and write
+// deadlines are moved for bodies of reports alone.
 package api
 
 import (
@@ -35,9 +36,13 @@ var Document []byte
 type Policy interface {
 	// Explain derives the listings of one address, for anybody to read.
 	Explain(ctx context.Context, a netip.Addr) (policy.Derivation, error)
-	// CheckRemoval returns nil if the address may be removed now. A removal
-	// whose decision is in the ledger counts in the next call.
-	CheckRemoval(ctx context.Context, q policy.RemovalRequest) error
+	// GlanceRemoval returns why the address may not be removed, as far as that
+	// can be told at once; nil means that Removal is to be asked.
+	GlanceRemoval(ctx context.Context, q policy.RemovalRequest) error
+	// Removal reads what is known of the address, which may take long, and
+	// returns a check that does not and returns nil if the address may be
+	// removed now. A removal whose decision is in the ledger counts in it.
+	Removal(ctx context.Context, q policy.RemovalRequest) (check func(context.Context) error, err error)
 	// CheckLift returns nil if the address may be taken off Levels 2 and 3 now,
 	// or a *policy.Refusal.
 	CheckLift(ctx context.Context, a netip.Addr) error
@@ -48,7 +53,8 @@ type Policy interface {
 // An Admission decides which reports of a reporter are past its budget. Its
 // methods may be called at once.
 type Admission interface {
-	// Admit returns why the report must wait for an operator, or "".
+	// Admit returns why the report must wait for an operator, or "". It is
+	// asked once about a report that the ledger does not have.
 	Admit(r report.Report) (wait string)
 }
 
@@ -84,6 +90,7 @@ type Handler struct {
 	clients  *limiter      // of requests without a key
 	keys     *limiter      // of requests with one
 	uploads  chan struct{} // one for each body that is being read
+	removals chan struct{} // one for the removal without a key that is being looked into
 	deciding sync.Mutex    // held from the check of a decision to its row
 }
 
@@ -119,6 +126,7 @@ func New(s Settings) (*Handler, error) {
 		clients:  newLimiter(s.Limits.ClientPerSecond, s.Limits.ClientBurst),
 		keys:     newLimiter(s.Limits.KeyPerSecond, s.Limits.KeyBurst),
 		uploads:  make(chan struct{}, s.Limits.Uploads),
+		removals: make(chan struct{}, 1),
 	}
 	for pattern, serve := range h.routes() {
 		h.mux.HandleFunc(pattern, serve)

@@ -34,6 +34,7 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 type world struct {
 	*testing.T
 	url                         string
+	handler                     http.Handler
 	ledger                      *ledger.SQLite
 	live                        *state.Live
 	reporter, operator, revoked string // secrets
@@ -85,7 +86,7 @@ func newWorld(t *testing.T, change func(*api.Settings)) *world {
 	}
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	w.url = server.URL
+	w.url, w.handler = server.URL, h
 	w.reporter, w.operator, w.revoked = w.key(ledger.Reporter, "feed-a"), w.key(ledger.Operator, "alice"), w.key(ledger.Reporter, "feed-b")
 	w.revoke("feed-b")
 	return w
@@ -299,6 +300,21 @@ func TestTooLarge(t *testing.T) {
 	w.expect(w.post("/v1/exemptions", w.operator, `{"address":"192.0.2.1","reason":"`+strings.Repeat("x", 70_000)+`"}`), 413, "too large")
 }
 
+// TestZoneTooLarge: a zone file is read whole, so its entries are bounded, and
+// the sender told what to do.
+func TestZoneTooLarge(t *testing.T) {
+	w := newWorld(t, nil)
+	var body strings.Builder
+	for i := range report.MaxZoneEntries + 1 {
+		fmt.Fprintf(&body, "198.%d.%d.%d\n", 18+i>>16, i>>8&255, i&255)
+	}
+	zone := w.reports(body.String())
+	zone.media, zone.path = "text/x-rbldnsd", "/v1/reports?kind=scan"
+	w.expect(zone, 413, `"accepted":0`, "100000 entries", "split it", "as a list")
+	zone.body = zone.body[:bytes.LastIndexByte(zone.body[:len(zone.body)-1], '\n')]
+	w.expect(zone, 200, fmt.Sprintf(`"accepted":%d`, report.MaxZoneEntries))
+}
+
 // TestRefusalsCapped: a hostile body fills neither response nor ledger.
 func TestRefusalsCapped(t *testing.T) {
 	w := newWorld(t, nil)
@@ -423,12 +439,64 @@ func TestSelfRemoval(t *testing.T) {
 		s.Client = func(*http.Request) netip.Addr { return client }
 	})
 	w.expect(w.reports(line), 200)
+	w.decide()
 	w.advance(4 * time.Hour)
 	w.expect(w.post("/v1/removals", "", `{"address":"192.0.2.9","reason":"x"}`), 403, "does not come from the address")
 	body := w.expect(w.post("/v1/removals", "", `{"address":"::ffff:192.0.2.1","reason":"buy our watches"}`), 201)
 	body += w.expect(call{method: "GET", path: "/v1/audit"}, 200, `"kind":"removal"`)
 	if strings.Contains(body, "watches") {
 		t.Errorf("what anybody wrote is published: %s", body)
+	}
+}
+
+// slowPolicy goes through the ledger for as long as it is let.
+type slowPolicy struct {
+	api.Policy
+	looks chan struct{} // one for each look that has begun
+	done  chan struct{} // closed when looks may end
+}
+
+func (p *slowPolicy) Removal(ctx context.Context, q policy.RemovalRequest) (func(context.Context) error, error) {
+	p.looks <- struct{}{}
+	<-p.done
+	return p.Policy.Removal(ctx, q)
+}
+
+// TestSelfRemovalsDoNotQueue: going through the ledger for whoever asks keeps no
+// operator waiting, is done for one at a time, and not for who is refused anyway.
+func TestSelfRemovalsDoNotQueue(t *testing.T) {
+	slow := &slowPolicy{looks: make(chan struct{}, 10), done: make(chan struct{})}
+	w := newWorld(t, func(s *api.Settings) {
+		slow.Policy, s.Policy, s.SelfRemoval = s.Policy, slow, true
+		s.Client = func(r *http.Request) netip.Addr { return netip.MustParseAddr(r.Header.Get("Accept")) }
+	})
+	ask := func(address string) (status int, body string) {
+		request := httptest.NewRequest("POST", "/v1/removals", strings.NewReader(`{"address":"`+address+`","reason":"x"}`))
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Accept", address)
+		answer := httptest.NewRecorder()
+		w.handler.ServeHTTP(answer, request)
+		return answer.Code, answer.Body.String()
+	}
+	w.expect(w.reports(line+strings.NewReplacer("192.0.2.1", "198.51.100.1", "a1", "a2").Replace(line)), 200)
+	w.decide()
+	w.advance(4 * time.Hour)
+	if status, body := ask("203.0.113.1"); status != 409 || !strings.Contains(body, `"rule":"unlisted"`) || len(slow.looks) != 0 {
+		t.Errorf("address that is not listed: %d %s, %d looks into the ledger", status, body, len(slow.looks))
+	}
+	first := make(chan int)
+	go func() { status, _ := ask("192.0.2.1"); first <- status }()
+	<-slow.looks
+	if status, body := ask("198.51.100.1"); status != 429 || len(slow.looks) != 0 {
+		t.Errorf("second of two at once: %d %s", status, body)
+	}
+	w.expect(w.post("/v1/exemptions", w.operator, `{"address":"192.0.2.9","reason":"ours"}`), 201)
+	close(slow.done)
+	if status := <-first; status != 201 {
+		t.Errorf("first of two at once: %d", status)
+	}
+	if status, body := ask("198.51.100.1"); status != 201 {
+		t.Errorf("second, later: %d %s", status, body)
 	}
 }
 
@@ -512,6 +580,28 @@ func TestWaiting(t *testing.T) {
 	w.expect(call{method: "GET", path: "/v1/waiting", secret: w.operator}, 200, `{"waiting":{}}`)
 }
 
+// admitSome lets so many reports pass.
+type admitSome struct{ left int }
+
+func (a *admitSome) Admit(report.Report) string {
+	if a.left--; a.left < 0 {
+		return "past its budget"
+	}
+	return ""
+}
+
+// TestResendIsFree: what the ledger has costs its reporter nothing, be it sent
+// again, cut and sent again, or twice in one body.
+func TestResendIsFree(t *testing.T) {
+	w := newWorld(t, func(s *api.Settings) { s.Admit = &admitSome{left: 12} })
+	w.expect(w.reports(lines(10)), 200, `"accepted":10,"duplicates":0,"waiting":0`)
+	w.expect(w.reports(lines(10)), 200, `"accepted":0,"duplicates":10,"waiting":0`)
+	w.expect(w.reports(lines(11)+lines(11)), 200, `"accepted":1,"duplicates":21,"waiting":0`)
+	w.expect(w.reports(lines(13)), 200, `"accepted":2,"duplicates":11,"waiting":1`)
+	w.expect(w.reports(lines(13)), 200, `"accepted":0,"duplicates":13,"waiting":0`)
+	w.expect(call{method: "GET", path: "/v1/waiting", secret: w.operator}, 200, `{"waiting":{"feed-a":1}}`)
+}
+
 func TestAuditPages(t *testing.T) {
 	w := newWorld(t, nil)
 	for i := range 5 {
@@ -541,6 +631,20 @@ func TestAuditPages(t *testing.T) {
 	for _, query := range []string{"limit=0", "limit=x", "before=-1", "kind=whim", "kind=key-created", "since=yesterday", "within=x", "colour=red"} {
 		w.expect(call{method: "GET", path: "/v1/audit?" + query}, 400, "error")
 	}
+}
+
+// slowAudit is a ledger whose pages take until nobody waits for them.
+type slowAudit struct{ ledger.Ledger }
+
+func (slowAudit) Audit(ctx context.Context, _ ledger.Page) ([]ledger.Decision, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestAuditTime: a page that takes too long is given up, and its sender told.
+func TestAuditTime(t *testing.T) {
+	w := newWorld(t, func(s *api.Settings) { s.Ledger, s.Limits.AuditTime = slowAudit{s.Ledger}, time.Millisecond })
+	w.expect(call{method: "GET", path: "/v1/audit"}, 503, "takes too long", "narrower prefix")
 }
 
 func TestRateLimits(t *testing.T) {

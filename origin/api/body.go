@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -13,6 +14,9 @@ import (
 
 // errDecodedTooLarge ends a body that is larger decoded than it may be.
 var errDecodedTooLarge = errors.New("decoded body is too large")
+
+// errTooSlow ends a body that comes too slowly.
+var errTooSlow = fmt.Errorf("body came too slowly: it must bring %d bytes a second, and never pause for %d seconds", slowest, stall/time.Second)
 
 // zstdWindow is the largest window of a zstd body, bytes: what the decoder
 // holds in memory. RFC 8878 3.1.1.1.2 recommends to support 8 MB.
@@ -77,18 +81,31 @@ func (b *bounded) Read(p []byte) (int, error) {
 }
 
 // patient moves the deadline of the connection on while a body brings bytes: a
-// gigabyte may take hours, silence may not. Servers without deadlines, as in
-// tests, are let be.
+// gigabyte may take hours, but neither silence nor a trickle holds a place for
+// long. Time in which nobody reads, since the ledger is busy, is not the
+// sender's. Servers without deadlines, as in tests, are let be.
 type patient struct {
 	io.Reader
 	control *http.ResponseController
+	got     int64         // bytes
+	waited  time.Duration // for them
 }
 
 func (p *patient) Read(b []byte) (int, error) {
-	p.control.SetReadDeadline(time.Now().Add(stall)) // an error means that there are no deadlines
+	start := time.Now()
+	p.control.SetReadDeadline(start.Add(p.patience())) // an error means that there are no deadlines
 	n, err := p.Reader.Read(b)
-	if err != nil { // the body is over; the answer may take its time
-		p.control.SetReadDeadline(time.Time{})
+	p.control.SetReadDeadline(time.Time{})
+	p.got += int64(n)
+	p.waited += time.Since(start)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = errTooSlow
 	}
 	return n, err
+}
+
+// patience is how long the next bytes may take.
+func (p *patient) patience() time.Duration {
+	paid := time.Duration(p.got/slowest) * time.Second
+	return min(stall, stall+paid-p.waited)
 }

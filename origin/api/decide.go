@@ -22,6 +22,10 @@ type removalRequest struct {
 // postRemoval removes an address from Level 1: for an operator who says how
 // control of it was proven, or for whoever asks from that address.
 func (h *Handler) postRemoval(w http.ResponseWriter, r *http.Request) {
+	if bearer(r).ID == "" && !h.SelfRemoval {
+		h.refuse(w, r, fail(http.StatusUnauthorized, "a key is needed"))
+		return
+	}
 	var q removalRequest
 	if err := h.readJSON(w, r, &q); err != nil {
 		h.refuse(w, r, err)
@@ -34,9 +38,39 @@ func (h *Handler) postRemoval(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	d := ledger.Decision{Kind: ledger.Removed, Level: snapshot.Address, Prefix: host(q.Address), Actor: actor, Reason: q.Reason, Note: q.Proof}
+	check, err := h.removal(r, policy.RemovalRequest{Address: q.Address, Proven: true})
+	if errors.Is(err, errBusy) {
+		retryAfter(w, time.Second)
+		h.refuse(w, r, fail(http.StatusTooManyRequests, "another removal is being looked into"))
+		return
+	}
 	h.decide(w, r, d, func(ctx context.Context) error {
-		return h.Policy.CheckRemoval(ctx, policy.RemovalRequest{Address: q.Address, Proven: true})
+		if err != nil {
+			return err
+		}
+		return check(ctx)
 	})
+}
+
+// errBusy means that the request is to come again.
+var errBusy = errors.New("busy")
+
+// removal looks into a removal and returns the check that is left. Of those
+// without a key, which anybody may send, it looks into what a glance does not
+// refuse, and into one at a time.
+func (h *Handler) removal(r *http.Request, q policy.RemovalRequest) (check func(context.Context) error, err error) {
+	if bearer(r).ID == "" {
+		if err := h.Policy.GlanceRemoval(r.Context(), q); err != nil {
+			return nil, err
+		}
+		select {
+		case h.removals <- struct{}{}:
+			defer func() { <-h.removals }()
+		default:
+			return nil, errBusy
+		}
+	}
+	return h.Policy.Removal(r.Context(), q)
 }
 
 // remover tells who asks for a removal and completes the proof.
@@ -46,9 +80,6 @@ func (h *Handler) remover(r *http.Request, q *removalRequest) (actor string, err
 	}
 	if key := bearer(r); key.ID != "" {
 		return key.Name, needs("proof", q.Proof != "")
-	}
-	if !h.SelfRemoval {
-		return "", fail(http.StatusUnauthorized, "a key is needed")
 	}
 	if client := h.Client(r); !client.IsValid() || client != q.Address {
 		return "", fail(http.StatusForbidden, "the request does not come from the address that it is about")

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"ucedge/origin/ledger"
 )
@@ -79,6 +80,11 @@ func (h *Handler) limited(w http.ResponseWriter, r *http.Request, key string) bo
 		return false
 	}
 	retryAfter(w, delay)
+	if r.ContentLength != 0 {
+		// Or the server waits for a body that nobody wants.
+		w.Header().Set("Connection", "close")
+		http.NewResponseController(w).SetReadDeadline(time.Now())
+	}
 	h.refuse(w, r, fail(http.StatusTooManyRequests, "too many requests"))
 	return true
 }

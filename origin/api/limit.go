@@ -19,23 +19,33 @@ type Limits struct {
 	ClientBurst     int     // DefaultClientBurst
 	KeyPerSecond    float64 // requests of one key; DefaultKeyPerSecond
 	KeyBurst        int     // DefaultKeyBurst
+
+	AuditTime time.Duration // to find a page of the audit; DefaultAuditTime
 }
 
 // Defaults of Limits.
 const (
 	DefaultBodyBytes       = 1 << 30
 	DefaultSmallBytes      = 64 << 10
-	DefaultUploads         = 16 // each holds a batch and, if zstd, a window: 10 MB
+	DefaultUploads         = 16 // each holds a batch and, if zstd, a window: 10 MB; or a zone file: 45 MB
 	DefaultClientPerSecond = 2
 	DefaultClientBurst     = 20 // a look-up page asks for a handful
 	DefaultKeyPerSecond    = 50 // a trap may send each report by itself
 	DefaultKeyBurst        = 200
+	DefaultAuditTime       = 2 * time.Second // a page takes milliseconds, but for odd questions to a huge ledger
 )
 
-// stall is how long a body may bring nothing before its request is given up.
-const stall = 30 * time.Second
+// Bounds on how slowly a body of reports may come before its request is given
+// up: sixteen senders could keep everybody else out.
+const (
+	stall   = 30 * time.Second // without a byte, or behind the slowest
+	slowest = 4 << 10          // bytes a second, on the average
+)
 
-func setDefault[T int | int64 | float64](value *T, otherwise T) {
+// answerTime is how long the answer to a body of reports may take to be sent.
+const answerTime = time.Minute
+
+func setDefault[T int | int64 | float64 | time.Duration](value *T, otherwise T) {
 	if *value == 0 {
 		*value = otherwise
 	}
@@ -49,6 +59,7 @@ func (l *Limits) setDefaults() {
 	setDefault(&l.ClientBurst, DefaultClientBurst)
 	setDefault(&l.KeyPerSecond, DefaultKeyPerSecond)
 	setDefault(&l.KeyBurst, DefaultKeyBurst)
+	setDefault(&l.AuditTime, DefaultAuditTime)
 }
 
 // limiterSlots is how many buckets a limiter has: so many that two busy
@@ -68,17 +79,23 @@ func newLimiter(perSecond float64, burst int) *limiter {
 	return &limiter{seed: maphash.MakeSeed(), limit: rate.Limit(perSecond), burst: burst}
 }
 
-// wait takes a token of name at now and returns 0, or how long until there is one.
-func (l *limiter) wait(name string, now time.Time) time.Duration {
+// bucket returns the bucket of a name.
+func (l *limiter) bucket(name string) *rate.Limiter {
 	slot := maphash.String(l.seed, name) % limiterSlots
 	l.mu.Lock()
-	bucket := l.slots[slot]
-	if bucket == nil {
-		bucket = rate.NewLimiter(l.limit, l.burst)
-		l.slots[slot] = bucket
+	defer l.mu.Unlock()
+	if l.slots[slot] == nil {
+		l.slots[slot] = rate.NewLimiter(l.limit, l.burst)
 	}
-	l.mu.Unlock()
-	reservation := bucket.ReserveN(now, 1)
+	return l.slots[slot]
+}
+
+// giveBack returns a token that wait has taken.
+func (l *limiter) giveBack(name string, now time.Time) { l.bucket(name).ReserveN(now, -1) }
+
+// wait takes a token of name at now and returns 0, or how long until there is one.
+func (l *limiter) wait(name string, now time.Time) time.Duration {
+	reservation := l.bucket(name).ReserveN(now, 1)
 	if !reservation.OK() {
 		return time.Second
 	}

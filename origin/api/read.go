@@ -1,6 +1,8 @@
 package api
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -44,7 +46,12 @@ func (h *Handler) audit(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, fail(http.StatusBadRequest, err.Error()))
 		return
 	}
-	decisions, err := h.Ledger.Audit(r.Context(), page)
+	ctx, cancel := context.WithTimeout(r.Context(), h.Limits.AuditTime)
+	defer cancel()
+	decisions, err := h.Ledger.Audit(ctx, page)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = fail(http.StatusServiceUnavailable, "this page takes too long to find: ask for one kind, a narrower prefix or a later time")
+	}
 	if err != nil {
 		h.refuse(w, r, err)
 		return

@@ -7,7 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
+	"time"
 
 	"ucedge/origin/ledger"
 	"ucedge/origin/report"
@@ -66,24 +66,32 @@ func (h *Handler) postReports(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, fail(http.StatusTooManyRequests, "too many uploads at once"))
 		return
 	}
-	parse, err := h.parser(r)
+	control := http.NewResponseController(w)
+	control.SetWriteDeadline(time.Time{}) // the body may take hours; see patient
+	outcome, status, err := h.takeBody(w, r)
+	control.SetWriteDeadline(time.Now().Add(answerTime))
 	if err != nil {
 		h.refuse(w, r, err)
 		return
+	}
+	respond(w, status, outcome)
+}
+
+// takeBody takes the reports of a request's body.
+func (h *Handler) takeBody(w http.ResponseWriter, r *http.Request) (outcome, int, error) {
+	parse, err := h.parser(r)
+	if err != nil {
+		return outcome{}, 0, err
 	}
 	body, err := h.openBody(w, r)
 	if err != nil {
-		h.refuse(w, r, err)
-		return
+		return outcome{}, 0, err
 	}
 	defer body.Close()
 	in := intake{h: h, reporter: bearer(r).Name}
-	status, err := in.take(r.Context(), parse(body))
-	if err != nil {
-		h.refuse(w, r, err)
-		return
-	}
-	respond(w, status, in.outcome)
+	// A body that breaks off ends the context; what was read of it counts all the same.
+	status, err := in.take(context.WithoutCancel(r.Context()), parse(body))
+	return in.outcome, status, err
 }
 
 // parser returns what reads a body of the request's media type.
@@ -114,65 +122,12 @@ func (h *Handler) parser(r *http.Request) (func(io.Reader) report.Reports, error
 	return nil, fail(http.StatusUnsupportedMediaType, "the body must be application/x-ndjson, text/csv, text/plain, text/x-rbldnsd or message/rfc822")
 }
 
-// form serves senders that speak to blocklist.de. The key is in the field
-// apikey, as it is there, or in the Authorization header.
-func (h *Handler) form(w http.ResponseWriter, r *http.Request) {
-	values, err := h.formValues(w, r)
-	if err != nil {
-		h.refuse(w, r, err)
-		return
-	}
-	secret := secretOf(r)
-	if secret == "" {
-		secret = values.Get("apikey")
-	}
-	key, err := h.authorise(r.Context(), secret, ledger.Reporter)
-	if h.limited(w, r, key.ID) {
-		return
-	}
-	in := intake{h: h, reporter: key.Name}
-	var status int
-	if err == nil {
-		status, err = in.take(r.Context(), func(yield func(report.Report, error) bool) {
-			one, err := report.Form(values, h.rules(key.Name))
-			if err != nil {
-				err = &report.Refusal{Line: 1, Reason: err.Error()}
-			}
-			yield(one, err)
-		})
-	}
-	if err != nil {
-		h.refuse(w, r, err)
-		return
-	}
-	respond(w, status, in.outcome)
-}
-
-// formValues returns the fields of a query (GET) or form (POST).
-func (h *Handler) formValues(w http.ResponseWriter, r *http.Request) (url.Values, error) {
-	if r.Method == http.MethodGet {
-		values, err := url.ParseQuery(r.URL.RawQuery)
-		if err != nil {
-			return nil, fail(http.StatusBadRequest, "read query: "+err.Error())
-		}
-		return values, nil
-	}
-	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || media != "application/x-www-form-urlencoded" {
-		return nil, fail(http.StatusUnsupportedMediaType, "the body must be application/x-www-form-urlencoded")
-	}
-	r.Body = http.MaxBytesReader(w, r.Body, h.Limits.SmallBytes)
-	if err := r.ParseForm(); err != nil {
-		return nil, bodyFailure(err)
-	}
-	return r.PostForm, nil
-}
-
 // An intake takes the reports of one body into the ledger.
 type intake struct {
 	h        *Handler
 	reporter string
 	outcome  outcome
+	batch    []report.Report // not yet sorted into the next two
 	pass     []report.Report // to be appended
 	hold     []report.Report // to wait
 	kept     []ledger.Decision
@@ -187,13 +142,13 @@ func (in *intake) take(ctx context.Context, reports report.Reports) (status int,
 		var refused *report.Refusal
 		switch {
 		case err == nil:
-			in.sort(r)
+			in.batch = append(in.batch, r)
 		case errors.As(err, &refused):
 			in.refuse(refused)
 		default:
 			broken = err
 		}
-		if len(in.pass)+len(in.hold) == batchReports {
+		if len(in.batch) == batchReports {
 			if err := in.flush(ctx); err != nil {
 				return 0, err
 			}
@@ -224,13 +179,25 @@ func (in *intake) broken(err error) int {
 	return http.StatusBadRequest
 }
 
-// sort puts a report into the batch where it belongs.
-func (in *intake) sort(r report.Report) {
-	if in.h.Admit != nil && in.h.Admit.Admit(r) != "" {
-		in.hold = append(in.hold, r)
-		return
+// sort puts the reports of the batch where they belong. A report that the ledger
+// has counts nothing twice, so it costs its reporter nothing either.
+func (in *intake) sort(ctx context.Context) error {
+	if in.h.Admit == nil {
+		in.pass = append(in.pass, in.batch...)
+		return nil
 	}
-	in.pass = append(in.pass, r)
+	fresh, err := in.h.Ledger.Fresh(ctx, in.batch)
+	if err != nil {
+		return err
+	}
+	for i, r := range in.batch {
+		if fresh[i] && in.h.Admit.Admit(r) != "" {
+			in.hold = append(in.hold, r)
+		} else {
+			in.pass = append(in.pass, r)
+		}
+	}
+	return nil
 }
 
 func (in *intake) refuse(r *report.Refusal) {
@@ -251,6 +218,9 @@ func (in *intake) decision(note string, count int) ledger.Decision {
 
 // flush appends what has been gathered.
 func (in *intake) flush(ctx context.Context) error {
+	if err := in.sort(ctx); err != nil {
+		return err
+	}
 	if len(in.pass) > 0 {
 		receipt, err := in.h.Ledger.AppendReports(ctx, in.pass)
 		if err != nil {
@@ -268,7 +238,7 @@ func (in *intake) flush(ctx context.Context) error {
 		in.outcome.Waiting += receipt.Accepted
 		in.outcome.Duplicates += receipt.Duplicates
 	}
-	in.pass, in.hold = in.pass[:0], in.hold[:0]
+	in.batch, in.pass, in.hold = in.batch[:0], in.pass[:0], in.hold[:0]
 	return nil
 }
 

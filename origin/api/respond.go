@@ -6,10 +6,12 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 
 	"ucedge/origin/policy"
+	"ucedge/origin/report"
 )
 
 // A failure is an error that the client is told, with its status.
@@ -91,6 +93,15 @@ func bodyFailure(err error) error {
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) || errors.Is(err, errDecodedTooLarge) {
 		return fail(http.StatusRequestEntityTooLarge, "the body is too large")
+	}
+	if errors.Is(err, report.ErrTooLarge) {
+		return fail(http.StatusRequestEntityTooLarge, err.Error())
+	}
+	if errors.Is(err, errTooSlow) {
+		return fail(http.StatusRequestTimeout, "the "+errTooSlow.Error())
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fail(http.StatusRequestTimeout, "the body did not arrive in time")
 	}
 	return fail(http.StatusBadRequest, "read body: "+err.Error())
 }

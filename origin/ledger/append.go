@@ -49,6 +49,20 @@ func (s *SQLite) appendReports(ctx context.Context, reports []report.Report, mar
 	return receipt, nil
 }
 
+// Fresh is promised by Ledger.
+func (s *SQLite) Fresh(ctx context.Context, reports []report.Report) ([]bool, error) {
+	select {
+	case <-s.writer.quit:
+		return nil, errClosed
+	default:
+	}
+	keys := make([]report.Key, len(reports))
+	for i := range reports {
+		keys[i] = reports[i].Key()
+	}
+	return s.writer.fresh(keys), ctx.Err()
+}
+
 // checkReport says why a row cannot hold r. What makes a report acceptable is
 // decided by report.Rules; these are the bounds of the store.
 func checkReport(r *report.Report) error {

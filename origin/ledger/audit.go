@@ -1,12 +1,10 @@
 package ledger
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"net/netip"
+	"maps"
 	"slices"
-	"strings"
 )
 
 // decisionColumns are those that decide writes, in its order.
@@ -29,65 +27,15 @@ func (s *SQLite) Events(ctx context.Context, until int64, kinds ...DecisionKind)
 
 // Audit is promised by Ledger.
 func (s *SQLite) Audit(ctx context.Context, page Page) ([]Decision, error) {
-	var c conditions
-	if page.Before > 0 {
-		c.add("id < ?", page.Before)
+	var decisions []Decision
+	clauses, args, err := s.clauses(ctx, page)
+	if err == nil {
+		decisions, err = s.decisions(ctx, clauses, args...)
 	}
-	if page.Since > 0 {
-		c.add("at >= ?", page.Since)
-	}
-	if len(page.Kinds) > 0 {
-		c.kinds(page.Kinds)
-	}
-	if page.Within.IsValid() {
-		c.within(page.Within.Masked())
-	}
-	c.args = append(c.args, page.length())
-	decisions, err := s.decisions(ctx, c.where()+" ORDER BY id DESC LIMIT ?", c.args...)
 	if err != nil {
 		return nil, fmt.Errorf("read audit page: %w", err)
 	}
 	return decisions, nil
-}
-
-// conditions collects the parts of a WHERE clause.
-type conditions struct {
-	parts []string
-	args  []any
-}
-
-func (c *conditions) add(part string, args ...any) {
-	c.parts = append(c.parts, part)
-	c.args = append(c.args, args...)
-}
-
-func (c *conditions) kinds(kinds []DecisionKind) {
-	args := make([]any, len(kinds))
-	for i, kind := range kinds {
-		args[i] = kindNumbers[kind]
-	}
-	c.add("kind IN (?"+strings.Repeat(", ?", len(kinds)-1)+")", args...)
-}
-
-// within asks for subjects inside p: their first address is between its first
-// and last, and they are no shorter.
-func (c *conditions) within(p netip.Prefix) {
-	first, bits := p.Addr().As16(), p.Bits()
-	if p.Addr().Is4() {
-		bits += 96
-	}
-	last := first
-	for i := bits; i < 128; i++ {
-		last[i/8] |= 0x80 >> (i % 8)
-	}
-	c.add("address BETWEEN ? AND ? AND bits >= ?", bytes.Clone(first[:]), bytes.Clone(last[:]), bits)
-}
-
-func (c *conditions) where() string {
-	if len(c.parts) == 0 {
-		return ""
-	}
-	return "WHERE " + strings.Join(c.parts, " AND ")
 }
 
 func (s *SQLite) decisions(ctx context.Context, clauses string, args ...any) ([]Decision, error) {
@@ -115,6 +63,20 @@ func (s *SQLite) decisions(ctx context.Context, clauses string, args ...any) ([]
 		decisions = append(decisions, d)
 	}
 	return decisions, found.Err()
+}
+
+// numbersOf returns the numbers of kinds, each once; those of all kinds if
+// there are none.
+func numbersOf(kinds []DecisionKind) []int {
+	if len(kinds) == 0 {
+		return slices.Sorted(maps.Values(kindNumbers))
+	}
+	numbers := make([]int, len(kinds))
+	for i, kind := range kinds {
+		numbers[i] = kindNumbers[kind]
+	}
+	slices.Sort(numbers)
+	return slices.Compact(numbers)
 }
 
 // kindsByNumber is the inverse of kindNumbers.

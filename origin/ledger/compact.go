@@ -43,7 +43,7 @@ func (p *portion) apply(ctx context.Context, tx *tx) error {
 	if err != nil || len(ids) == 0 {
 		return err
 	}
-	tx.forget = tx.forget || p.to == p.last
+	tx.forgets = tx.forgets || p.to == p.last
 	if err := tx.flush(ctx); err != nil { // appends of the same group keep their own segment
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+
+	"ucedge/origin/report"
 )
 
 // check says why k cannot be stored.
@@ -12,10 +14,13 @@ func (k *APIKey) check() error {
 	switch {
 	case k.Role != Reporter && k.Role != Operator:
 		return fmt.Errorf("role %q is unknown: %w", k.Role, ErrInvalid)
-	case k.ID == "" || len(k.ID) > MaxText || k.Name == "" || len(k.Name) > MaxText:
-		return fmt.Errorf("key %q of %q: a name is empty or too long: %w", k.ID, k.Name, ErrInvalid)
+	case k.ID == "" || len(k.ID) > MaxText:
+		return fmt.Errorf("key of %q: its id is empty or too long: %w", k.Name, ErrInvalid)
 	case k.Created <= 0 || k.Created > MaxTime || k.Revoked != 0:
 		return fmt.Errorf("key %q: created %d, revoked %d: %w", k.ID, k.Created, k.Revoked, ErrInvalid)
+	}
+	if err := report.CheckName(k.Name); err != nil { // every report under it would be refused
+		return fmt.Errorf("key %q: name %w: %w", k.ID, err, ErrInvalid)
 	}
 	return nil
 }

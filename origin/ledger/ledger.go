@@ -1,5 +1,5 @@
-// Package ledger keeps every report and every decision of an origin, and never
-// changes one.
+// Package ledger keeps the decisions of an origin for good and its reports until
+// Compact takes them out, and never changes one.
 //
 // Most callers use Open, which gives the Ledger in one SQLite file, and hold it
 // as a Ledger. Promised: what an append acknowledged survives the death of the
@@ -18,10 +18,11 @@ import (
 	"ucedge/snapshot"
 )
 
-// A Ledger is the append-only history of one origin. All methods may be called
-// at once from many goroutines. Times are seconds since the Unix epoch, from 0
-// to MaxTime. An error other than those named means that the store failed: what
-// was to be written may or may not be there, and writing it again is safe.
+// A Ledger is the history of one origin: it is appended to, and Compact takes
+// old reports out. All methods may be called at once from many goroutines. Times
+// are seconds since the Unix epoch, from 0 to MaxTime. An error other than those
+// named means that the store failed: what was to be written may or may not be
+// there, and writing it again is safe.
 type Ledger interface {
 	// AppendReports stores those reports whose keys are not yet known. When it
 	// returns nil all of them are on stable storage. All or none of the batch
@@ -33,6 +34,11 @@ type Ledger interface {
 	// budget (POLICY, Level 3): they wait. A Released decision lets those of
 	// its reporter count that were seen up to its time.
 	HoldReports(ctx context.Context, reports []report.Report) (Receipt, error)
+
+	// Fresh tells of each report whether AppendReports would store it: its key
+	// is not known, and no report before it in the batch has it. What another
+	// process has appended since this one last did may seem fresh.
+	Fresh(ctx context.Context, reports []report.Report) ([]bool, error)
 
 	// Waiting tells of each reporter how many of its reports seen after since
 	// and not after until wait, as decided until then.

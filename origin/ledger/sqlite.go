@@ -27,7 +27,6 @@ CREATE TABLE decisions (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NUL
 	level INTEGER NOT NULL, address BLOB, bits INTEGER NOT NULL, asn INTEGER NOT NULL, until INTEGER NOT NULL,
 	serial INTEGER NOT NULL, count INTEGER NOT NULL, subject TEXT NOT NULL, actor TEXT NOT NULL,
 	reporter TEXT NOT NULL, reason TEXT NOT NULL, note TEXT NOT NULL);
-CREATE INDEX decisions_kind ON decisions (kind, at);
 CREATE TABLE serials (serial INTEGER PRIMARY KEY, at INTEGER NOT NULL);
 CREATE TABLE keys (id TEXT PRIMARY KEY, role TEXT NOT NULL, name TEXT NOT NULL, hash BLOB NOT NULL UNIQUE,
 	created INTEGER NOT NULL, revoked INTEGER NOT NULL) WITHOUT ROWID;
@@ -99,6 +98,7 @@ func (s *SQLite) prepare(ctx context.Context, file string) error {
 	return nil
 }
 
+// createSchema makes the tables of a new file, and the indexes that are missing.
 func createSchema(ctx context.Context, conn *sql.Conn) error {
 	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
@@ -111,6 +111,9 @@ func createSchema(ctx context.Context, conn *sql.Conn) error {
 	}
 	if err == nil && version != schemaVersion {
 		err = fmt.Errorf("schema version is %d, want %d", version, schemaVersion)
+	}
+	if err == nil {
+		_, err = conn.ExecContext(ctx, indexes)
 	}
 	if err != nil {
 		conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")

@@ -16,7 +16,7 @@ type tx struct {
 	staged  map[report.Key]struct{}
 	names   map[string]uint32
 	newest  int64 // last segment written here, or 0
-	forget  bool  // keys of reports that are gone fill the memory
+	forgets bool  // keys of reports that are gone fill the memory
 }
 
 // apply runs the tasks of a group and writes what they have left in pending.
@@ -37,11 +37,13 @@ func (t *tx) apply(ctx context.Context, group []task, results []error) error {
 }
 
 // keep makes what was committed known.
-func (t *tx) keep() {
-	if t.forget { // learn takes the rest in again
-		t.known, t.writer.newest = known{}, 0
+func (t *tx) keep(ctx context.Context) {
+	if t.forgets {
+		t.forget(ctx) // what fails here learn does before the next commit
 		return
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	for key := range t.staged {
 		t.known.add(key)
 	}

@@ -42,8 +42,10 @@ type writer struct {
 	quit  chan struct{} // closed by close
 	ended chan struct{} // closed when run has returned
 
+	mu    sync.RWMutex // held by run when it changes known, and by others that read it
+	known known        // keys of all segments up to newest
+
 	// The following belong to run alone.
-	known     known             // keys of all segments up to newest
 	newest    int64             // last segment whose keys are known
 	reporters map[string]uint32 // numbers of committed names
 	statement statements
@@ -161,7 +163,7 @@ func (w *writer) transact(ctx context.Context, group []task, results []error) er
 		_, rollback := w.conn.ExecContext(ctx, "ROLLBACK")
 		return errors.Join(err, rollback)
 	}
-	tx.keep()
+	tx.keep(ctx)
 	return nil
 }
 
@@ -175,6 +177,13 @@ func (w *writer) learn(ctx context.Context) error {
 	if newest == w.newest {
 		return nil
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.learnUntil(ctx, newest)
+}
+
+// learnUntil does so up to the segment of that number. The caller holds mu.
+func (w *writer) learnUntil(ctx context.Context, newest int64) error {
 	err := eachSegment(ctx, w.conn, "SELECT id, rows, x'' FROM segments WHERE id > ?", []any{w.newest}, func(_ int64, rows, _ []byte) error {
 		return eachRow(rows, nil, func(r row, _ []byte) error {
 			w.known.add(r.key())
@@ -185,6 +194,31 @@ func (w *writer) learn(ctx context.Context) error {
 		w.newest = newest
 	}
 	return err
+}
+
+// forget takes all keys in anew, of which many are gone.
+func (w *writer) forget(ctx context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.known, w.newest = known{}, 0
+	var newest int64
+	if err := w.statement.newest.QueryRowContext(ctx).Scan(&newest); err != nil {
+		return err
+	}
+	return w.learnUntil(ctx, newest)
+}
+
+// fresh tells of each key whether it is unknown and the first of its kind.
+func (w *writer) fresh(keys []report.Key) []bool {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	var met known
+	fresh := make([]bool, len(keys))
+	for i, key := range keys {
+		fresh[i] = !w.known.has(key) && !met.has(key)
+		met.add(key)
+	}
+	return fresh
 }
 
 // statements are what the writer runs again and again.

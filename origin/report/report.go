@@ -11,6 +11,7 @@ package report
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
 	"net/netip"
@@ -120,18 +121,28 @@ func (rules *Rules) Check(r Report) (Report, error) {
 	return r, nil
 }
 
-func (rules *Rules) checkSource(r *Report) error {
+// CheckName says why no report can bear the name of a reporter.
+func CheckName(name string) error {
 	switch {
-	case r.Reporter == "":
-		return fmt.Errorf("reporter is missing")
+	case name == "":
+		return errors.New("is missing")
+	case len(name) > MaxName:
+		return fmt.Errorf("is longer than %d bytes", MaxName)
+	case !printable(name):
+		return fmt.Errorf("%q holds a control character or is not UTF-8", name)
+	}
+	return nil
+}
+
+func (rules *Rules) checkSource(r *Report) error {
+	if err := CheckName(r.Reporter); err != nil {
+		return fmt.Errorf("reporter %w", err)
+	}
+	switch {
 	case rules.Reporter != "" && r.Reporter != rules.Reporter:
 		return fmt.Errorf("reporter %q is not the one whose key this is", r.Reporter)
-	case len(r.Reporter) > MaxName:
-		return fmt.Errorf("reporter is longer than %d bytes", MaxName)
 	case len(r.Evidence) > MaxEvidence:
 		return fmt.Errorf("evidence is longer than %d bytes", MaxEvidence)
-	case !printable(r.Reporter):
-		return fmt.Errorf("reporter %q holds a control character or is not UTF-8", r.Reporter)
 	case !printable(r.Evidence):
 		return fmt.Errorf("evidence %q holds a control character or is not UTF-8", r.Evidence)
 	case r.Kind == 0:

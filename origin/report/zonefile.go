@@ -10,23 +10,38 @@ import (
 	"ucedge/snapshot"
 )
 
+// Limits of ZoneFile, which holds a file whole: up to 45 MB.
+const (
+	MaxZoneEntries = 100_000
+	maxZoneText    = 4 << 20 // bytes of different texts
+)
+
+// ErrTooLarge ends the reports of a body that can only be read whole and is too
+// large for that.
+var ErrTooLarge = errors.New("is too large to be read whole")
+
 // ZoneFile reads a zone file of rbldnsd as reports: each address that it lists
 // was seen at its $TIMESTAMP or, without one, in the hour in which the body was
 // received, so that a file sent twice within the hour counts once. A report is
 // about one address (IPv6: one /64), so wider entries are refused; exclusions
 // say nothing. The kind must be that of the rules. Unlike the other formats a
-// zone file is read to its end before the first report comes out, within the
-// limits of package zonefile; listings that it refuses by prefix have line 0.
+// zone file is read to its end before the first report comes out, so a large one
+// gives ErrTooLarge and no report; listings that it refuses by prefix have line 0.
 func ZoneFile(body io.Reader, rules Rules) Reports {
 	return func(yield func(Report, error) bool) {
 		result, err := zonefile.Parse(zonefile.Options{
 			Zone:            snapshot.Zone{Suffix: "report.invalid", Level: snapshot.Address},
 			Now:             rules.Now,
 			AllowSpecialUse: true, // refused by the rules, each with its reason
+			MaxEntries:      MaxZoneEntries,
+			MaxTextBytes:    maxZoneText,
 		}, zonefile.Source{Name: "body", Reader: body})
 		switch {
 		case errors.Is(err, zonefile.ErrExpired):
 			yield(Report{}, &Refusal{1, err.Error()})
+			return
+		case errors.Is(err, zonefile.ErrLimit):
+			yield(Report{}, fmt.Errorf("zone file %w: %w; split it, or send it as a list (text/plain), each address with its time", ErrTooLarge, err))
 			return
 		case err != nil:
 			yield(Report{}, fmt.Errorf("read zone file: %w", err))

@@ -102,12 +102,6 @@ func Covering(p netip.Prefix) (Range, bool) {
 	return found, found.Name != "" && !found.global
 }
 
-// Contains reports whether a is a special-use address.
-func Contains(a netip.Addr) bool {
-	_, ok := Covering(netip.PrefixFrom(a.WithZone(""), a.BitLen()))
-	return ok
-}
-
 // Within returns the special-use ranges that lie in p and are narrower than it,
 // in the order of their addresses. The globally reachable exceptions inside
 // them are not told apart.

@@ -29,6 +29,7 @@ type Live struct {
 type decided struct {
 	in      policy.Input // impacts by unit
 	result  *policy.Result
+	numbers *numbers
 	impacts map[string]uint64 // by reporter
 }
 
@@ -53,7 +54,7 @@ func (v *Live) Decide(ctx context.Context) (*policy.Result, error) {
 		return nil, err
 	}
 	// Impacts come by address, so by unit.
-	d := &decided{in: in, result: policy.Decide(in), impacts: numbers.count(in.Impacts)}
+	d := &decided{in: in, result: policy.Decide(in), numbers: numbers, impacts: numbers.count(in.Impacts)}
 	v.current.Store(d)
 	return d.result, nil
 }
@@ -99,11 +100,11 @@ func (v *Live) Known(a netip.Addr) bool {
 // CheckRemoval asks policy about the ledger as it is now, not as it was decided
 // last: limits hold for requests that follow each other closely.
 func (v *Live) CheckRemoval(ctx context.Context, q policy.RemovalRequest) error {
-	in, _, err := read(ctx, v.ledger, routes.UnitOf(q.Address).Prefix(), v.clock(), v.settings, 0)
+	check, err := v.Removal(ctx, q)
 	if err != nil {
-		return fmt.Errorf("check removal: %w", err)
+		return err
 	}
-	return policy.CheckRemoval(in, q)
+	return check(ctx)
 }
 
 // CheckLift does so for taking an address off Levels 2 and 3.
@@ -117,7 +118,7 @@ func (v *Live) CheckLift(ctx context.Context, a netip.Addr) error {
 
 // CheckManual does so for a manual listing, which no impact matters to.
 func (v *Live) CheckManual(ctx context.Context, m policy.Manual) error {
-	in, _, err := read(ctx, v.ledger, m.Prefix, v.clock(), v.settings, 0)
+	in, err := stand(ctx, v.ledger, v.clock(), v.settings, nil, &numbers{})
 	if err != nil {
 		return fmt.Errorf("check manual listing: %w", err)
 	}

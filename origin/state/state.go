@@ -39,25 +39,40 @@ func Read(ctx context.Context, l ledger.Ledger, at int64, s Settings) (policy.In
 // read does so with the impacts within a prefix alone, unless it is zero. It
 // has room for so many of them before it must grow.
 func read(ctx context.Context, l ledger.Ledger, within netip.Prefix, at int64, s Settings, room int) (policy.Input, *numbers, error) {
+	impacts, numbers, err := readImpacts(ctx, l, within, at, room)
+	if err != nil {
+		return policy.Input{}, nil, err
+	}
+	in, err := stand(ctx, l, at, s, impacts, numbers)
+	return in, numbers, err
+}
+
+// readImpacts reads the impacts, for which it goes through all reports of the
+// window.
+func readImpacts(ctx context.Context, l ledger.Ledger, within netip.Prefix, at int64, room int) ([]policy.Impact, *numbers, error) {
 	found, err := l.Impacts(ctx, within, at-policy.Window, at)
 	if err != nil {
-		return policy.Input{}, nil, err
+		return nil, nil, err
 	}
+	impacts, numbers := make([]policy.Impact, 0, room), &numbers{}
+	for r := range found {
+		impacts = append(impacts, policy.Impact{Unit: routes.UnitOf(r.Address), Seen: r.Seen, Reporter: numbers.of(r), Kind: r.Kind})
+	}
+	return impacts, numbers, nil
+}
+
+// stand returns these impacts with what was decided until a time.
+func stand(ctx context.Context, l ledger.Ledger, at int64, s Settings, impacts []policy.Impact, n *numbers) (policy.Input, error) {
 	events, err := l.Events(ctx, at, ledger.Exempted, ledger.ExemptionEnded, ledger.Removed, ledger.Relapsed, ledger.ManualListed, ledger.Purged)
 	if err != nil {
-		return policy.Input{}, nil, err
+		return policy.Input{}, err
 	}
-	in := policy.Input{Now: at, Profile: s.Profile, Protected: s.Protected}
+	in := policy.Input{Now: at, Profile: s.Profile, Protected: s.Protected, Impacts: impacts}
 	if s.Routes != nil {
 		in.Routes = s.Routes()
 	}
-	in.Impacts = make([]policy.Impact, 0, room)
-	numbers := &numbers{}
-	for r := range found {
-		in.Impacts = append(in.Impacts, policy.Impact{Unit: routes.UnitOf(r.Address), Seen: r.Seen, Reporter: numbers.of(r), Kind: r.Kind})
-	}
-	replay(&in, events, numbers)
-	return in, numbers, nil
+	replay(&in, events, n)
+	return in, nil
 }
 
 // numbers gives reporters numbers in the order in which they are met, which is

@@ -192,3 +192,56 @@ func TestLive(t *testing.T) {
 		}
 	}
 }
+
+// TestGlanceRemoval: a glance refuses by the impacts that were decided on last
+// and by the decisions of now, with the words of the check itself.
+func TestGlanceRemoval(t *testing.T) {
+	l, now := openLedger(t), int64(start)
+	live := NewLive(l, settings(t), func() int64 { return now })
+	rules := func(address string) (glance, check string) {
+		t.Helper()
+		q := policy.RemovalRequest{Address: netip.MustParseAddr(address), Proven: true}
+		for i, err := range []error{live.GlanceRemoval(context.Background(), q), live.CheckRemoval(context.Background(), q)} {
+			var refused *policy.Refusal
+			if err != nil && !errors.As(err, &refused) {
+				t.Fatal(err)
+			}
+			if refused != nil {
+				*[]*string{&glance, &check}[i] = refused.Rule
+			}
+		}
+		return glance, check
+	}
+	expect := func(when, address, wantGlance, wantCheck string) {
+		t.Helper()
+		if glance, check := rules(address); glance != wantGlance || check != wantCheck {
+			t.Errorf("%s, %s: refused at a glance by %q and in the end by %q, want %q and %q", when, address, glance, check, wantGlance, wantCheck)
+		}
+	}
+	expect("before the first build", "192.0.2.1", "", "unlisted")
+	fill(t, l, []report.Report{about("192.0.2.1", start, "feed"), about("192.0.2.2", start, "bad")})
+	decide := func() {
+		t.Helper()
+		if _, err := live.Decide(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	decide()
+	expect("just reported", "192.0.2.1", "quiet", "quiet")
+	expect("just reported", "192.0.2.9", "unlisted", "unlisted")
+	now += 4 * 3600
+	expect("later", "192.0.2.1", "", "")
+	fill(t, l, []report.Report{about("192.0.2.1", now, "feed")})
+	expect("reported since the build", "192.0.2.1", "", "quiet")
+	now += 4 * 3600
+	fill(t, l, nil, ledger.Decision{At: now, Kind: ledger.Removed, Prefix: host("192.0.2.1")})
+	now += 60
+	expect("removed since the build", "192.0.2.1", "unlisted", "unlisted")
+	expect("of the other", "192.0.2.2", "", "")
+	fill(t, l, nil, ledger.Decision{At: now, Kind: ledger.Purged, Reporter: "bad"})
+	now++
+	expect("its reporter purged since the build", "192.0.2.2", "unlisted", "unlisted")
+	fill(t, l, nil, ledger.Decision{At: now, Kind: ledger.Purged, Reporter: "never heard of"})
+	now++
+	expect("another reporter purged", "192.0.2.9", "unlisted", "unlisted")
+}

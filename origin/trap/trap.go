@@ -22,6 +22,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"ucedge/origin/inbound"
 	"ucedge/origin/report"
 )
 
@@ -122,11 +123,14 @@ type Trap struct {
 
 // New returns a trap with these settings.
 func New(s Settings) (*Trap, error) {
-	if s.Name == "" || s.Reporter == "" || s.Sink == nil || s.Clock == nil {
-		return nil, errors.New("trap: settings need a name, a reporter, a sink and a clock")
+	if s.Name == "" || s.Sink == nil || s.Clock == nil {
+		return nil, errors.New("trap: settings need a name, a sink and a clock")
 	}
 	if (s.SealTo == nil) != (s.Keeper == nil) {
 		return nil, errors.New("trap: a key to seal to and a keeper of headers need each other")
+	}
+	if err := report.CheckName(s.Reporter); err != nil {
+		return nil, fmt.Errorf("trap: name of the reporter %w", err)
 	}
 	s.Limits.setDefaults()
 	if s.Log == nil {
@@ -157,7 +161,7 @@ func (t *Trap) setTraps(traps []string) error {
 // for somebody whose mail is to be relayed.
 func (t *Trap) newServer() *smtp.Server {
 	server := smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) {
-		return &session{trap: t, peer: peerOf(c.Conn())}, nil
+		return &session{trap: t, peer: inbound.Peer(c.Conn())}, nil
 	}))
 	server.Domain = t.Name
 	server.MaxRecipients = t.Limits.Recipients
@@ -179,7 +183,8 @@ func (l logger) Println(v ...any) { l.Debug("smtp", "message", fmt.Sprintln(v...
 
 // Serve takes mail from the listener until Shutdown or Close.
 func (t *Trap) Serve(l net.Listener) error {
-	return t.server.Serve(&limited{Listener: l, trap: t})
+	limits := inbound.Limits{All: t.Limits.Connections, Peer: t.Limits.PerPeer, Refuse: t.turnAway}
+	return t.server.Serve(timed{inbound.Listen(l, limits), t.Limits.SessionAtMost})
 }
 
 // Shutdown lets sessions that are under way end, until ctx does.
@@ -187,15 +192,6 @@ func (t *Trap) Shutdown(ctx context.Context) error { return t.server.Shutdown(ct
 
 // Close ends all sessions.
 func (t *Trap) Close() error { return t.server.Close() }
-
-// peerOf returns the address at the other end of a connection.
-func peerOf(c net.Conn) netip.Addr {
-	a, err := netip.ParseAddrPort(c.RemoteAddr().String())
-	if err != nil {
-		return netip.Addr{}
-	}
-	return a.Addr().Unmap().WithZone("")
-}
 
 // isTrap reports whether mail to the address is taken. It must be one of the
 // traps as it stands: routes, percent signs and bangs in it have no meaning.

@@ -2,6 +2,7 @@ package zonefile
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -78,6 +79,8 @@ type dataset struct {
 }
 
 func newParser(opts Options) *parser {
+	opts.MaxEntries = cmp.Or(opts.MaxEntries, MaxEntries)
+	opts.MaxTextBytes = cmp.Or(opts.MaxTextBytes, MaxTextBytes)
 	p := &parser{opts: opts, zone: opts.Zone, dropped: map[netip.Prefix]*Dropped{}}
 	p.values.index = map[string]uint32{}
 	p.zone.Suffix = foldName(opts.Zone.Suffix)
@@ -109,7 +112,9 @@ func (p *parser) openSet(kind Kind, level snapshot.Level, subzones []string) {
 	if len(p.files) > 0 {
 		s.at = p.at()
 	}
-	p.sets = append(p.sets, s)
+	if p.sets = append(p.sets, s); len(p.sets) > MaxDatasets {
+		p.limit("datasets", MaxDatasets)
+	}
 	p.set = s
 	p.resetDefault(s)
 }
@@ -254,10 +259,24 @@ func (p *parser) ownValue(line, rest []byte, excluded bool) (value uint32, ok bo
 
 func (p *parser) addValue(code [4]byte, text []byte) uint32 {
 	v := p.values.add(p.set, code, text)
-	if p.values.bytes > MaxTextBytes && p.err == nil {
-		p.err = fmt.Errorf("%s:%d: texts of more than %d bytes", p.files[len(p.files)-1].name, p.line, MaxTextBytes)
+	switch {
+	case p.values.bytes > p.opts.MaxTextBytes:
+		p.limit("bytes of texts", p.opts.MaxTextBytes)
+	case len(p.values.list) > p.opts.MaxEntries+spareValues:
+		p.limit("texts", p.opts.MaxEntries)
 	}
 	return v
+}
+
+// spareValues is how many values no entry needs to have: that of exclusions, and
+// what each dataset begins with.
+const spareValues = 1 + MaxDatasets
+
+// limit ends the parsing at the current line.
+func (p *parser) limit(what string, most int) {
+	if p.err == nil {
+		p.err = fmt.Errorf("%s:%d: %w: %d %s", p.files[len(p.files)-1].name, p.line, ErrLimit, most, what)
+	}
 }
 
 var (
@@ -299,8 +318,8 @@ func (p *parser) take(prefix netip.Prefix, value uint32) bool {
 			return false
 		}
 	}
-	if p.entries++; p.entries > MaxEntries && p.err == nil {
-		p.err = fmt.Errorf("%s:%d: more than %d entries", p.files[len(p.files)-1].name, p.line, MaxEntries)
+	if p.entries++; p.entries > p.opts.MaxEntries {
+		p.limit("entries", p.opts.MaxEntries)
 	}
 	return true
 }

@@ -63,13 +63,17 @@ func ParseKind(name string) (Kind, error) {
 // is6 reports whether entries of the dataset are IPv6.
 func (k Kind) is6() bool { return k == IP6Trie || k == IP6TSet }
 
-// Limits on what Parse takes in.
+// Limits on what Parse takes in, unless Options lower them.
 const (
-	MaxLine      = 8192     // bytes of one line; a longer one is a problem
-	MaxEntries   = 32 << 20 // entries of all files together, 32 bytes each
-	MaxTextBytes = 256 << 20
-	MaxProblems  = 1000 // problems kept; all are counted
+	MaxLine      = 8192      // bytes of one line; a longer one is a problem
+	MaxEntries   = 32 << 20  // entries of all files together, 32 bytes each; and different texts
+	MaxTextBytes = 256 << 20 // of all different texts
+	MaxDatasets  = 100       // of a combined file; each is merged into those before it
+	MaxProblems  = 1000      // problems kept; all are counted
 )
+
+// ErrLimit is returned for files of which a limit was passed.
+var ErrLimit = errors.New("more than is taken in")
 
 // DefaultTTL is the TTL in seconds of a file that sets none: rbldnsd's own.
 const DefaultTTL = 2100
@@ -90,6 +94,9 @@ type Options struct {
 	AllowSpecialUse bool
 	// AllowHostBits masks 192.0.2.1/24 in place of refusing it (rbldnsd -e).
 	AllowHostBits bool
+	// MaxEntries and MaxTextBytes are lower limits than the constants of these
+	// names, for files that nobody vouches for; zero is the constants.
+	MaxEntries, MaxTextBytes int
 	// Now is the time in seconds since the Unix epoch against which
 	// $TIMESTAMP is checked; zero checks nothing.
 	Now int64
@@ -150,7 +157,7 @@ func (e *StrictError) Error() string {
 }
 
 // Parse reads the files of one zone. An error means that there is no result:
-// reading failed, a limit was passed, the data is out of its time
+// reading failed, a limit was passed (ErrLimit), the data is out of its time
 // (ErrExpired), or Strict refused it (*StrictError). Bad lines are no error.
 func Parse(opts Options, sources ...Source) (*Result, error) {
 	p := newParser(opts)

@@ -24,6 +24,33 @@ func TestStrict(t *testing.T) {
 	}
 }
 
+// TestLimits: what fits is read, one more is not.
+func TestLimits(t *testing.T) {
+	opts := Options{Zone: snapshot.Zone{Level: snapshot.Address}, MaxEntries: 10, MaxTextBytes: 1000}
+	repeat := func(n int, format string) (text string) {
+		for i := range n {
+			text += fmt.Sprintf(format, i)
+		}
+		return text
+	}
+	for _, row := range []struct{ fits, passes, why string }{
+		{repeat(10, "9.1.1.%d\n"), "9.1.1.99\n", "a:11: more than is taken in: 10 entries"},
+		{repeat(10, "9.1.1.%d :2:own text %[1]d\n"), "9.1.1.99\n", "10 entries"},
+		{"9.1.1.0-9.1.1.31\n9.1.2.0/24\n", "9.1.3.1-9.1.3.126\n", "10 entries"},
+		{"9.1.1.1 " + strings.Repeat("x", 1000) + "\n", "9.1.1.2 y\n", "1000 bytes of texts"},
+		{repeat(10, ":2:%d\n"), repeat(spareValues, ":2:%dm\n"), "10 texts"},
+		{repeat(MaxDatasets, "$DATASET ip4set:level1 a%d\n"), "$DATASET ip4set:level1 b\n", "100 datasets"},
+	} {
+		if _, err := Parse(opts, Source{"a", strings.NewReader(row.fits)}); err != nil {
+			t.Errorf("%.40q: %v", row.fits, err)
+		}
+		_, err := Parse(opts, Source{"a", strings.NewReader(row.fits + row.passes)})
+		if !errors.Is(err, ErrLimit) || !strings.Contains(err.Error(), row.why) {
+			t.Errorf("%.40q and then %.40q: error is %v, want %q", row.fits, row.passes, err, row.why)
+		}
+	}
+}
+
 // TestSources reads several files as one: settings go on, a default ends.
 func TestSources(t *testing.T) {
 	r, err := Parse(Options{Zone: snapshot.Zone{Suffix: "bl.example", Level: snapshot.Allocation}},

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -26,6 +27,7 @@ func Run(t *testing.T, open func(t *testing.T, name string) ledger.Ledger) {
 		run  func(*testing.T, func(string) ledger.Ledger)
 	}{
 		{"idempotent", idempotent},
+		{"fresh", fresh},
 		{"invalid reports", invalidReports},
 		{"concurrent appends", concurrentAppends},
 		{"order does not depend on arrival", orderOfArrival},
@@ -108,6 +110,34 @@ func idempotent(t *testing.T, open func(string) ledger.Ledger) {
 	equal(t, "other content under a known id", appendReports(t, l, moved), ledger.Receipt{Duplicates: 1})
 	equal(t, "empty batch", appendReports(t, l), ledger.Receipt{})
 	equal(t, "impacts", impacts(t, l, start-1, start+1), withoutEvidence(first, bare, other, later))
+}
+
+// fresh: what would be stored is told before, also after compaction and by
+// another opening.
+func fresh(t *testing.T, open func(string) ledger.Ledger) {
+	l, ctx := open("a"), context.Background()
+	old, stored, held := about("192.0.2.1", start-9, "a", "0"), about("192.0.2.1", start, "a", "1"), about("192.0.2.2", start, "a", "")
+	appendReports(t, l, old, stored)
+	if _, err := l.HoldReports(ctx, []report.Report{held}); err != nil {
+		t.Fatal(err)
+	}
+	other := about("192.0.2.1", start, "b", "1")
+	batch := []report.Report{stored, other, held, other, about("192.0.2.9", start, "a", "1"), old}
+	check := func(l ledger.Ledger, want ...bool) {
+		t.Helper()
+		got, err := l.Fresh(ctx, batch)
+		must(t, err)
+		equal(t, "fresh", got, want)
+	}
+	check(l, false, true, false, false, false, false)
+	check(open("a"), false, true, false, false, false, false)
+	if _, err := l.Compact(ctx, start-1); err != nil {
+		t.Fatal(err)
+	}
+	check(l, false, true, false, false, false, true)
+	got, err := l.Fresh(ctx, nil)
+	must(t, err)
+	equal(t, "of nothing", len(got), 0)
 }
 
 func invalidReports(t *testing.T, open func(string) ledger.Ledger) {
@@ -460,10 +490,11 @@ func keys(t *testing.T, open func(string) ledger.Ledger) {
 		}
 	}
 	for name, bad := range map[string]ledger.APIKey{
-		"no role": {ID: "k3", Name: "x", Created: start},
-		"no name": {ID: "k3", Role: ledger.Reporter, Created: start},
-		"no id":   {Role: ledger.Reporter, Name: "x", Created: start},
-		"revoked": {ID: "k3", Role: ledger.Reporter, Name: "x", Created: start, Revoked: start},
+		"no role":   {ID: "k3", Name: "x", Created: start},
+		"no name":   {ID: "k3", Role: ledger.Reporter, Created: start},
+		"long name": {ID: "k3", Role: ledger.Reporter, Name: strings.Repeat("n", report.MaxName+1), Created: start},
+		"no id":     {Role: ledger.Reporter, Name: "x", Created: start},
+		"revoked":   {ID: "k3", Role: ledger.Reporter, Name: "x", Created: start, Revoked: start},
 	} {
 		if err := l.CreateKey(ctx, bad, "op"); !errors.Is(err, ledger.ErrInvalid) {
 			t.Errorf("%s: error is %v, want %v", name, err, ledger.ErrInvalid)
@@ -613,5 +644,8 @@ func closed(t *testing.T, open func(string) ledger.Ledger) {
 	}
 	if _, err := l.Impacts(context.Background(), netip.Prefix{}, 0, start); err == nil {
 		t.Error("impacts after close succeed")
+	}
+	if _, err := l.Fresh(context.Background(), nil); err == nil {
+		t.Error("fresh after close succeeds")
 	}
 }
