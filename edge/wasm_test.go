@@ -213,6 +213,9 @@ func TestWasmEngineHandsRequestsOverWhole(t *testing.T) {
 // TestWasmEngineRemakesDamagedCode: an edge whose compiled code was damaged
 // starts all the same, and has whole code after it.
 func TestWasmEngineRemakesDamagedCode(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: compiles the guest several times")
+	}
 	module, err := testGuest()
 	if err != nil {
 		t.Fatal(err)

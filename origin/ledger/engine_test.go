@@ -37,6 +37,9 @@ func appended(t *testing.T, file string) (line, logged string) {
 // damaged is made again at once, with a warning; where no folder can be made
 // there is none.
 func TestCompiledCode(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: compiles SQLite several times, a minute under the race detector")
+	}
 	file := filepath.Join(t.TempDir(), "ledger")
 	stored := func(when, warning string) {
 		t.Helper()
