@@ -151,12 +151,15 @@ async function listening(port, child) {
   throw new Error(`port ${port} does not open: ${child.said}`);
 }
 
+const given = new Set();
+
+/** A port that nobody listens on, never the same twice: two servers of one process must not get one. */
 async function freePort() {
   const socket = createSocket();
   await new Promise((done) => socket.listen(0, "127.0.0.1", done));
   const { port } = socket.address();
   await new Promise((done) => socket.close(done));
-  return port;
+  return given.has(port) ? freePort() : (given.add(port), port);
 }
 
 /** CPU of all threads of a process so far, nanoseconds. */
