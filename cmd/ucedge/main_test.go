@@ -47,7 +47,7 @@ func TestDialogues(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "exits": exits, "settles": settles},
 	})
 }
 
@@ -103,14 +103,30 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE arguments...")
 	}
-	err := ts.Exec("ucedge", args[1:]...)
-	code := "0"
-	if err != nil {
-		code = strings.TrimPrefix(err.Error(), "exit status ")
-	}
-	if code != args[0] {
+	if code := exitCode(ts, args[1:]); code != args[0] {
 		ts.Fatalf("ucedge %s: exit code %s, want %s", strings.Join(args[1:], " "), code, args[0])
 	}
+}
+
+// settles is exits for what another process is still about to do.
+func settles(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: settles CODE arguments...")
+	}
+	code := ""
+	for end := time.Now().Add(awaitMax); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if code = exitCode(ts, args[1:]); code == args[0] {
+			return
+		}
+	}
+	ts.Fatalf("ucedge %s: exit code %s after %v, want %s", strings.Join(args[1:], " "), code, awaitMax, args[0])
+}
+
+func exitCode(ts *testscript.TestScript, args []string) string {
+	if err := ts.Exec("ucedge", args...); err != nil {
+		return strings.TrimPrefix(err.Error(), "exit status ")
+	}
+	return "0"
 }
 
 // TestHelp holds every command to a help text with an example that begins as
