@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -298,8 +299,8 @@ Level 1 and 2 at once, Level 3 after some 40 seconds, gone a minute later, again
   curl -H 'accept: text/plain' '%[1]s/v1/explain?ip=%[2]s'
   curl '%[1]s/v1/audit?limit=20'
   bin/ucedge origin replay --ledger %[3]s --routes %[4]s%[5]s
-  bin/ucedge origin exempt %[2]s --why "just to see" --ledger %[3]s
-`, d.api, address, d.path("ledger.db"), d.routesShown(), d.specialUseShown())
+  bin/ucedge origin exempt %[6]s --why "a neighbour" --ledger %[3]s
+`, d.api, address, d.path("ledger.db"), d.routesShown(), d.specialUseShown(), netip.MustParseAddr(address).Next())
 }
 
 func (d *demo) routesShown() string {
