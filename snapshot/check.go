@@ -60,7 +60,7 @@ func (t *facts) lessSystem(i, j int) bool {
 }
 
 func (t *facts) checkRows() error {
-	seen := make(map[row]bool, t.rows)
+	seen := make(map[row]bool) // as many as differ, whatever the image says
 	systems, texts := make([]bool, t.names.n+1), make([]bool, t.texts.n+1)
 	for i := range t.rows {
 		r := t.row(i)

@@ -41,8 +41,8 @@ func (t *facts) openSystems(x Section, b []byte) error {
 // openTexts slices the texts of single listings.
 func (t *facts) openTexts(x Section, b []byte) error {
 	c := cursor{name: x.String(), b: b}
-	if x.Count == 0 {
-		c.fail("no texts")
+	if x.Count == 0 || x.Count > len(b) { // none is empty
+		c.fail("no texts, or more than bytes")
 	}
 	t.texts = c.words(x.Count, TemplateMax)
 	return c.end()
@@ -51,8 +51,8 @@ func (t *facts) openTexts(x Section, b []byte) error {
 // openRows slices the columns of facts, which follow their widths.
 func (t *facts) openRows(x Section, b []byte) error {
 	c := cursor{name: x.String(), b: b}
-	if x.Count == 0 {
-		c.fail("no rows")
+	if x.Count == 0 || x.Count > len(b) { // no two are alike, so all but one take a byte
+		c.fail("no rows, or more than bytes")
 	}
 	t.rows = x.Count
 	widths := c.bytes(rowColumns)

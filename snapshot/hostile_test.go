@@ -2,6 +2,7 @@ package snapshot_test
 
 import (
 	"bytes"
+	"math"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -136,7 +137,13 @@ func TestHostile(t *testing.T) {
 			x.body[6]++
 			x.body = append(x.body, make([]byte, x.count)...)
 		}), "kinds of more than a byte", ""},
-		{"more rows than bytes", edit(snapshot.KindRows, 0, 0, count(1<<20)), "ends too early", ""},
+		{"more rows than bytes", edit(snapshot.KindRows, 0, 0, count(1<<20)), "more than bytes", ""},
+		{"more rows than bytes, none of which takes any", edit(snapshot.KindRows, 0, 0, func(x *raw) {
+			x.count, x.body = math.MaxUint32, make([]byte, 8)
+		}), "more than bytes", ""},
+		{"more texts than bytes, none of which takes any", edit(snapshot.KindTexts, 0, 0, func(x *raw) {
+			x.count, x.body = math.MaxUint32, []byte{0}
+		}), "more than bytes", ""},
 
 		// The nets of Level 2, IPv4: head to 3, lengths 4 to 6, high parts of starts 7
 		// to 12, low ones 13 to 18, parents 19 to 21, rows 22 to 24.
