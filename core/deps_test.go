@@ -125,8 +125,7 @@ func (a *arrow) allows(to string) bool {
 
 // unsafeIn are the packages with unsafe code, and why.
 var unsafeIn = map[string]string{
-	"ucedge/wasm/guest":    "it shares its memory with the host",
-	"ucedge/edge/watchdog": "no library makes a timer of the kernel that sends a signal",
+	"ucedge/wasm/guest": "it shares its memory with the host",
 }
 
 // TestUnsafe holds that unsafe code of the project is in these alone.

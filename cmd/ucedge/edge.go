@@ -18,7 +18,6 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"ucedge/edge"
-	"ucedge/edge/watchdog"
 	"ucedge/wasm"
 )
 
@@ -235,9 +234,6 @@ func (f *edgeFlags) newEngine(ctx context.Context, log *slog.Logger, state, host
 		cache := f.cache
 		if cache == "" {
 			cache = within(state, "compiled")
-		}
-		if err := watchdog.Start(ctx, watchdog.Every, watchdog.Limit()); err != nil {
-			log.Warn("a guest that never returns would hang this process", "err", err)
 		}
 		return edge.NewWasmEngine(ctx, guest, edge.WasmOptions{
 			CacheDir: cache, Instances: f.instances, Host: host,
