@@ -47,7 +47,7 @@ func (f *edgeFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	addChoice(cmd, &f.engine, "engine", "wasm", "what answers: wasm (the guest, as on a CDN) or native (the same core without it)", "wasm", "native")
 	flags.IntVar(&f.instances, "instances", 0, "guests that answer at once; 0 is one a processor")
-	flags.StringVar(&f.host, "host", "", "NAME[:PORT] of DNS over HTTPS here, told by discovery (RFC 9462); without PORT that of --https, or 443 behind a proxy")
+	flags.StringVar(&f.host, "host", "", "NAME[:PORT] of DNS over HTTPS here, told by discovery (RFC 9462) unless there are --keys; without PORT that of --https, or 443 behind a proxy")
 	flags.StringVar(&f.cache, "cache", "", "folder for compiled guest code; empty is compiled in STATE")
 	flags.StringVar(&f.https, "https", "", "address to serve HTTP/1.1 and HTTP/2 over TLS on, for example :443")
 	flags.StringVar(&f.http, "http", "", "address to serve cleartext HTTP/1.1 and HTTP/2 on, behind a proxy or for tests")
@@ -201,11 +201,12 @@ func tryWrite(folder string) error {
 }
 
 // endpoint returns the name and port that discovery tells (core.Manifest), or
-// nothing if there is no name to tell.
+// nothing if there is no name to tell, or if keys are on: who finds a resolver
+// by discovery has none, and dohpath is for everybody to read (RFC 9461 5).
 func (f *edgeFlags) endpoint() (string, error) {
 	name, port, found := strings.Cut(f.host, ":")
 	switch {
-	case f.host == "":
+	case f.host == "" || f.apiKeys != "":
 		return "", nil
 	case !found && f.https == "":
 		port = "https" // of the proxy that clients reach
