@@ -69,7 +69,7 @@ var arrows = []arrow{
 	{"ucedge/origin/routes/routestest", []string{"ucedge/origin/routes", "ucedge/snapshot", "ucedge/internal/trial"}, "it lends the real routes to tests"},
 	{"ucedge/internal/compiled", nil, "edge and ledger keep compiled code alike, and share nothing else"},
 	{"ucedge/internal/data", nil, "tests and benchmarks of every room share it"},
-	{"ucedge/internal/trial", []string{"ucedge/internal/data"}, "tests of every room share it"},
+	{"ucedge/internal/trial", []string{"ucedge/internal/data", "ucedge/snapshot"}, "tests of every room share it"},
 }
 
 // TestArrows holds the arrows for every package of the module, tests left out.
