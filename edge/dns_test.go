@@ -117,8 +117,11 @@ func TestDNSServer(t *testing.T) {
 		if len(a.Answer) != row.records || a.Truncated != row.tc || a.Rcode != row.rcode {
 			t.Errorf("%s: got %d records, TC %v, RCODE %d, want %d, %v, %d", row.name, len(a.Answer), a.Truncated, a.Rcode, row.records, row.tc, row.rcode)
 		}
-		if hasOPT := a.IsEdns0() != nil; hasOPT != (row.size != 0) && row.rcode == 0 {
+		if hasOPT := a.IsEdns0() != nil; hasOPT != (row.size != 0) {
 			t.Errorf("%s: answer has OPT: %v", row.name, hasOPT)
+		}
+		if len(a.Question) != 1 || a.Question[0] != q.Question[0] {
+			t.Errorf("%s: answer to %v, want to %v", row.name, a.Question, q.Question)
 		}
 	}
 }
