@@ -58,7 +58,7 @@ func (f *edgeFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.metrics, "public-metrics", false, "serve /metrics to everybody, not only on --admin")
 	flags.StringVar(&f.apiKeys, "keys", "", "file with access keys, a line each: NAME SHA256HEX [RATE]; empty is open to all")
 	flags.Float64Var(&f.rate, "rate", 0, "requests a second for each key, IPv4 address or IPv6 /64; 0 is no limit")
-	flags.StringSliceVar(&f.trusted, "trusted-proxy", nil, "prefixes of proxies whose X-Forwarded-For is believed")
+	flags.StringSliceVar(&f.trusted, "trusted-proxy", nil, "prefixes of proxies whose X-Forwarded-For is believed, and which may open more than 256 connections")
 	flags.StringSliceVar(&f.dnsAllowed, "dns-allow", nil, "prefixes of clients that DNS answers; empty is everybody")
 	flags.DurationVar(&f.look, "look", 30*time.Second, "longest time between two looks for a newer snapshot")
 	flags.DurationVar(&f.drain, "drain", 0, "how long /readyz says no before the listeners close")
