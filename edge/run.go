@@ -117,9 +117,10 @@ func (c *Config) serve(ctx context.Context, gate *Gatekeeper, l *listeners) erro
 // connections bounds the connections to a listener for clients. A proxy and this
 // machine are all their clients, and have no bound of their own.
 func (c *Config) connections() inbound.Limits {
-	return inbound.Limits{All: connectionsMax, Peer: peerConnectionsMax, Exempt: func(a netip.Addr) bool {
-		return a.IsLoopback() || contains(c.Trusted, a)
-	}}
+	return inbound.Limits{
+		All: connectionsMax, Peer: peerConnectionsMax, Refuse: c.Metrics.connectionRefused,
+		Exempt: func(a netip.Addr) bool { return a.IsLoopback() || contains(c.Trusted, a) },
+	}
 }
 
 // unlessEnded returns err, or nil if it only says that ctx has ended.

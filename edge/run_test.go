@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -370,6 +371,7 @@ func TestNobodyHoldsAllConnections(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				ln := &pipeListener{conns: make(chan net.Conn), peer: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(row.peer))}
 				c := &Config{Engine: NewNativeEngine(""), Trusted: row.trusted, Log: slog.New(slog.DiscardHandler)}
+				c.Metrics = NewMetrics(c.Engine)
 				ended := make(chan error)
 				go func() { ended <- c.serve(ctx, new(Gatekeeper), &listeners{http: ln}) }()
 				open := 0
@@ -382,6 +384,11 @@ func TestNobodyHoldsAllConnections(t *testing.T) {
 				}
 				if open != row.open {
 					t.Errorf("%d connections of %d were taken, want %d", open, 2*peerConnectionsMax, row.open)
+				}
+				w := httptest.NewRecorder()
+				c.Metrics.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+				if line := fmt.Sprintf("\nucedge_connections_refused_total %d\n", 2*peerConnectionsMax-row.open); !strings.Contains(w.Body.String(), line) {
+					t.Errorf("the metrics do not say %q", line)
 				}
 				cancel()
 				if err := <-ended; err != nil {
