@@ -52,7 +52,7 @@ func add(module []byte) ([]byte, error) {
 	if string(in.bytes(len(preamble))) != preamble {
 		return nil, errors.New("it is none, or not of version 1")
 	}
-	made := append(make([]byte, 0, len(module)+len(module)/4), preamble...)
+	made := append(make([]byte, 0, len(module)+len(module)/16), preamble...)
 	global, exported, coded := -1, false, false // the number of the global, and what has been seen
 	for len(in.rest) > 0 && in.err == nil {
 		id := in.byte()
@@ -111,8 +111,9 @@ func withExport(exports []byte, count, global int) []byte {
 // withTurns returns the section of code with fuel burnt wherever a loop begins
 // or begins again.
 func withTurns(code *reader, global int) []byte {
+	body, burn := make([]byte, 0, len(code.rest)+len(code.rest)/16), burning(global)
 	count := code.length()
-	body, burn := appendNumber(nil, count), burning(global)
+	body = appendNumber(body, count)
 	var made []byte
 	for range count {
 		function := reader{rest: code.bytes(code.length())}

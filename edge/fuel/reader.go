@@ -31,11 +31,13 @@ func (r *reader) bytes(n int) []byte {
 
 // byte takes one byte, 0 after a failure.
 func (r *reader) byte() byte {
-	b := r.bytes(1)
-	if b == nil {
+	if len(r.rest) == 0 {
+		r.fail("ends too early")
 		return 0
 	}
-	return b[0]
+	b := r.rest[0]
+	r.rest = r.rest[1:]
+	return b
 }
 
 // length takes the number of the bytes or things that follow, each of which has
@@ -52,8 +54,13 @@ func (r *reader) length() int {
 
 // skipNumber takes a number in LEB128 of any size, signed or not.
 func (r *reader) skipNumber() {
-	for r.byte() >= 0x80 {
+	for i, b := range r.rest {
+		if b < 0x80 {
+			r.rest = r.rest[i+1:]
+			return
+		}
 	}
+	r.fail("ends too early")
 }
 
 // skipOperands takes what follows the opcode op (5.4), and reports whether it
