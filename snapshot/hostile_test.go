@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"ucedge/snapshot"
 	"ucedge/snapshot/build"
@@ -488,5 +489,38 @@ func TestCollateral(t *testing.T) {
 	}
 	if got := s.Collateral(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// repeated returns a section of the net 0.0.0.0/1 many times and both of its halves,
+// which are excluded.
+func repeated(level snapshot.Level, times int) raw {
+	n := times + 2
+	lengths := append(bytes.Repeat([]byte{1}, times), 2, 2)
+	body := slices.Concat([]byte{32, 0, 1, 0}, lengths, make([]byte, 4*n), bytes.Repeat([]byte{1}, times), []byte{0, 0})
+	body[4+n+2*(n-1)+1] = 64
+	return raw{snapshot.KindNets, level, 4, n, body}
+}
+
+// TestHostileTime holds that a question passes each net of an image once at
+// most, also if they break the format so that all lie in each other: of a few
+// megabytes it would otherwise take an hour.
+func TestHostileTime(t *testing.T) {
+	image, _ := mustImage(t, build.Input{Zones: threeZones(), Listings: []snapshot.Listing{{Level: 3, Prefix: netip.MustParsePrefix("2001:db8::/32")}}})
+	sections := parts(t, image)
+	sections = slices.Insert(sections, len(sections)-1, repeated(snapshot.Allocation, 1<<20))
+	s, err := snapshot.Open(assemble(sections))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan bool, 1)
+	go func() { answered <- s.AnyBelow(snapshot.Allocation, netip.MustParsePrefix("0.0.0.0/0"), 0) }()
+	select {
+	case listed := <-answered:
+		if listed {
+			t.Error("an address is listed, want all excluded")
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("no answer within half a minute")
 	}
 }
