@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"ucedge/snapshot"
 )
@@ -17,12 +18,14 @@ type texts struct {
 	zone      *snapshot.Zone
 	uses      []int             // by value: the listings that have it
 	templates map[uint32]string // by value, the link recognised
+	bytes     int               // of templates
+	words     map[string]string // what listings say, each text once
 }
 
 // newTexts settles the zone's code, link, text and test text. Link and text of
 // a level without a zone of its own are those of shared, if that is not nil.
 func newTexts(p *parser, zone, shared *snapshot.Zone, sets []*dataset, lists ...[]entry) *texts {
-	t := &texts{p: p, zone: zone, uses: make([]int, len(p.values.list)), templates: map[uint32]string{}}
+	t := &texts{p: p, zone: zone, uses: make([]int, len(p.values.list)), templates: map[uint32]string{}, words: map[string]string{}}
 	for _, list := range lists {
 		for _, e := range list {
 			if e.value != excludedValue {
@@ -62,6 +65,9 @@ func (t *texts) template(v uint32) string {
 	if !ok {
 		text = markURL(t.p.values.list[v].template(), t.zone.URL)
 		t.templates[v] = text
+		if t.bytes += len(text); t.bytes > t.p.opts.MaxTextBytes {
+			t.p.limit("bytes of texts", t.p.opts.MaxTextBytes)
+		}
 	}
 	return text
 }
@@ -121,6 +127,9 @@ func (t *texts) listing(e entry, is6 bool) snapshot.Listing {
 		l.Excluded = true
 		return l
 	}
+	if t.p.opts.AddressesOnly {
+		return l
+	}
 	v := &t.p.values.list[e.value]
 	if v.code != t.zone.Code {
 		t.p.report(e.at, true, "A record %s, listed with the zone's %s", netip.AddrFrom4(v.code), netip.AddrFrom4(t.zone.Code))
@@ -140,12 +149,23 @@ func (t *texts) listing(e entry, is6 bool) snapshot.Listing {
 func (t *texts) own(l *snapshot.Listing, text string, at uint32) {
 	length := len(Expand(text, *l, *t.zone, longestAddr(l.Prefix)))
 	l.Facts = recognise(text, l.Prefix, length <= snapshot.MaxText)
+	l.Text, l.ASName = t.once(l.Text), t.once(l.ASName)
 	if l.Text == t.zone.Text {
 		l.Text = ""
 	}
 	if length := len(Expand(text, *l, *t.zone, l.Prefix.Addr().String())); length > snapshot.MaxText {
 		t.p.report(at, true, "text of %d bytes, answers carry %d", length, snapshot.MaxText)
 	}
+}
+
+// once returns the one copy of a text that a million listings may have.
+func (t *texts) once(text string) string {
+	if known, ok := t.words[text]; ok {
+		return known
+	}
+	text = strings.Clone(text) // and not what it may be a part of
+	t.words[text] = text
+	return text
 }
 
 // longestAddr returns text as long as the longest address of the family.
