@@ -211,6 +211,64 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestHostile holds what files may cost that nobody should have made.
+func TestHostile(t *testing.T) {
+	var many strings.Builder
+	for asn := range 1000 {
+		fmt.Fprintf(&many, "192.0.2.0/24\t%d\n", 65536+asn)
+	}
+	const whole = "::\tffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff\t64496\n"
+	for _, tt := range []struct {
+		name, file               string
+		routes, origins, skipped int // of all, of the first, of lines
+	}{
+		{"one prefix of a thousand systems", many.String(), 1, originsMax, 0},
+		{"all of IPv6 is 65536 routes", "192.0.2.0\t192.0.2.255\t64496\n" + whole, 1, 1, 1},
+		{"a range of /8s", "0.0.0.0\t255.255.255.255\t64496\n", 256, 1, 0},
+	} {
+		table, s, err := Read(strings.NewReader(tt.file), epoch)
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		if f := table.Family(false); table.Len() != tt.routes || len(f.Origins(0)) != tt.origins || s.Skipped != tt.skipped {
+			t.Errorf("%s: %d routes, %d origins, %+v", tt.name, table.Len(), len(f.Origins(0)), s)
+		}
+	}
+	delegated := "example|ZZ|ipv4|192.0.2.0|256|20260101|allocated|"
+	_, s, err := Read(strings.NewReader(delegated+"a\n"+delegated+strings.Repeat("b", 1000)+"\n"), epoch)
+	if err != nil || s.Bad != 1 {
+		t.Errorf("a holder of a thousand bytes: %v, %+v", err, s)
+	}
+}
+
+// TestNames: a snapshot has room for 255 bytes of a name, and a table for as many
+// names as there may be systems.
+func TestNames(t *testing.T) {
+	for name, want := range map[string]string{
+		strings.Repeat("x", 255):              strings.Repeat("x", 255),
+		strings.Repeat("x", 1000):             strings.Repeat("x", 255),
+		strings.Repeat("x", 254) + "é":        strings.Repeat("x", 254),
+		strings.Repeat("\xb0", 300):           strings.Repeat("\xb0", 251), // no UTF-8, and what might be a part of it is gone
+		strings.Repeat("x", 252) + "€" + "xx": strings.Repeat("x", 252) + "€",
+	} {
+		table, _, err := Read(strings.NewReader("192.0.2.0/24\t64496\t"+name+"\n"), epoch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := table.System(64496); got.Name != want {
+			t.Errorf("%.10q of %d bytes: got %d bytes, want %d", name, len(name), len(got.Name), len(want))
+		}
+	}
+	var b Builder
+	for i := range namesMax + 100 {
+		b.SetName(snapshot.ASN(1+i), "N")
+	}
+	if len(b.names) != namesMax {
+		t.Errorf("%d names, want %d", len(b.names), namesMax)
+	}
+}
+
 // TestNilTable is empty and answers.
 func TestNilTable(t *testing.T) {
 	var none *Table
