@@ -2,9 +2,11 @@ package snapshot_test
 
 import (
 	"bytes"
+	"cmp"
 	"math"
 	"net/netip"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -542,4 +544,58 @@ func TestHostileTime(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		t.Error("no answer within half a minute")
 	}
+}
+
+// TestHostileMemory holds that to read an image takes a few times its bytes at
+// most, however many items it makes of them, and whatever Check says.
+func TestHostileMemory(t *testing.T) {
+	const most = 4
+	image, _ := mustImage(t, build.Input{Zones: threeZones(), Listings: []snapshot.Listing{{Level: 3, Prefix: netip.MustParsePrefix("192.0.2.0/24")}}})
+	sections := parts(t, image)
+	for _, tt := range []struct {
+		name string
+		add  raw
+	}{
+		{"a row of four bytes each", manyRows(1 << 18)},
+		{"64 points of six bytes", densePoints(1 << 15)},
+		{"nets of six bytes", repeated(snapshot.Allocation, 1<<18)},
+	} {
+		with := slices.DeleteFunc(slices.Clone(sections), func(x raw) bool { return x.kind == tt.add.kind && x.level == tt.add.level })
+		with = append(with, tt.add)
+		slices.SortFunc(with, func(a, b raw) int { return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.level, b.level)) })
+		b := assemble(with)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		s, err := snapshot.Open(b)
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		err = s.Check()
+		s.Sane(snapshot.DefaultLimits())
+		runtime.ReadMemStats(&after)
+		if took := int(after.TotalAlloc - before.TotalAlloc); took > most*len(b) {
+			t.Errorf("%s: %d bytes of memory for %d of an image, want at most %d times as much (check: %v)", tt.name, took, len(b), most, err)
+		}
+	}
+}
+
+// manyRows returns a section of n rows, which differ in their count alone.
+func manyRows(n int) raw {
+	body := []byte{4, 0, 0, 0, 0, 0, 0, 0}
+	for i := range n {
+		body = le.AppendUint32(body, uint32(i))
+	}
+	return raw{snapshot.KindRows, 0, 0, n, body}
+}
+
+// densePoints returns a section of so many blocks of neighbouring addresses,
+// whose payloads all begin at byte 0 and have no bytes.
+func densePoints(blocks int) raw {
+	groups := (blocks + snapshot.GroupSize - 1) / snapshot.GroupSize
+	body := make([]byte, 4*groups+2*blocks)
+	for i := range blocks {
+		body = le.AppendUint32(body, uint32(9<<24+i*snapshot.BlockSize))
+	}
+	return raw{snapshot.KindPoints, 1, 4, blocks * snapshot.BlockSize, body}
 }
