@@ -96,14 +96,21 @@ func (t *texts) commonCode(sets []*dataset) [4]byte {
 }
 
 // commonURL returns the first link in the texts of most listings, of equals the
-// lowest; if none has any, that of the first default.
+// lowest; if none has any, that of the first default. A listing without a text is
+// one with the zone's.
 func (t *texts) commonURL(sets []*dataset) string {
 	urls := map[string]int{}
+	zones := firstURL(t.defaultText(sets))
 	for v, n := range t.uses {
-		if n > 0 {
-			if url := firstURL(t.p.values.list[v].template()); url != "" {
-				urls[url] += n
-			}
+		if n == 0 {
+			continue
+		}
+		url := zones
+		if text := t.p.values.list[v].template(); text != "" {
+			url = firstURL(text)
+		}
+		if url != "" {
+			urls[url] += n
 		}
 	}
 	for _, s := range sets {
@@ -117,6 +124,20 @@ func (t *texts) commonURL(sets []*dataset) string {
 	return slices.SortedFunc(maps.Keys(urls), func(a, b string) int {
 		return cmp.Or(cmp.Compare(urls[b], urls[a]), cmp.Compare(a, b))
 	})[0]
+}
+
+// defaultText returns the text of the first dataset that has one by default,
+// which is that of the zone, with its links as they stand.
+func (t *texts) defaultText(sets []*dataset) string {
+	for _, s := range sets {
+		if s.first == noValue {
+			continue
+		}
+		if text := t.p.values.list[s.first].template(); text != "" {
+			return text
+		}
+	}
+	return t.zone.Text
 }
 
 // listing returns the listing of an entry, and reports what of it cannot be
