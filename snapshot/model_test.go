@@ -327,8 +327,11 @@ func TestAnyBelow(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		base := sixtyFours[r.IntN(len(sixtyFours))]
 		from, depth := 61, 6 // points are at three
-		if r.IntN(2) == 0 {
+		switch r.IntN(4) {
+		case 0, 1:
 			base, from, depth = netip.MustParseAddr("192.0.2.0"), 27, 5
+		case 2:
+			base, from, depth = netip.MustParseAddr("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffe0"), 123, 5
 		}
 		var list []snapshot.Listing
 		for range 1 + r.IntN(5) {
