@@ -242,6 +242,50 @@ func TestHostile(t *testing.T) {
 	}
 }
 
+// anMMDB returns a database of 24-bit records, one node, and one record for both
+// halves of IPv4. Its metadata end with more.
+func anMMDB(record, more string) string {
+	const metadata = "\x4anode_count\xc1\x01" + "\x4brecord_size\xa1\x18" + "\x4aip_version\xa1\x04"
+	pairs := "\xe3"
+	if more != "" {
+		pairs = "\xe4"
+	}
+	return "\x00\x00\x11\x00\x00\x11" + strings.Repeat("\x00", mmdbGap) + record + string(mmdbMark) + pairs + metadata + more
+}
+
+// TestHostileMMDB holds that values which claim millions of others are refused in
+// front of the library, which would end the program or take a gigabyte.
+func TestHostileMMDB(t *testing.T) {
+	const (
+		asn     = "\x58autonomous_system_number\xc2\xfb\xf0" // 24 bytes, uint32 64496
+		slice   = "\x1f\x04\xff\xff\xff"                     // 16,843,036 values
+		aMap    = "\xff\xff\xff\xff"
+		pointer = "\x20"
+	)
+	empty := strings.Repeat("\x40", 16_843_036)
+	for _, tt := range []struct{ name, record, more, want string }{
+		{"good", "\xe1" + asn, "", ""},
+		{"good, by a pointer", pointer + "\x02\xe1" + asn, "", ""},
+		{"values that nobody asks for", "\xe2\x41x" + slice + empty + asn, "", "too large"},
+		{"values by a pointer", pointer + "\x02" + "\xe2\x41x" + slice + empty + asn, "", "too large"},
+		{"slices in slices", "\xe2\x41x" + strings.Repeat("\x01\x04", 2000) + "\x40" + asn, "", "too large"},
+		{"a text of five kilobytes", "\xe2\x47as_name\x5e\x12\x00" + strings.Repeat("x", 5000) + asn, "", "too large"},
+		{"a record that points to itself", pointer + "\x00", "", "too large"},
+		{"a record that is not there", pointer + "\xff", "", "too large"},
+		{"metadata with values that nobody asks for", "\xe1" + asn, "\x41x" + slice + empty, "too large"},
+		{"metadata with room for as many languages", "\xe1" + asn, "\x49languages" + slice, "too large"},
+		{"metadata with a description of as many", "\xe1" + asn, "\x4bdescription" + aMap, "too large"},
+	} {
+		table, _, err := Read(strings.NewReader(anMMDB(tt.record, tt.more)), epoch)
+		if tt.want == "" && (err != nil || table.Len() != 256) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if tt.want != "" && (err == nil || table != nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: table %v, error %v, want %q", tt.name, table != nil, err, tt.want)
+		}
+	}
+}
+
 // TestNames: a snapshot has room for 255 bytes of a name, and a table for as many
 // names as there may be systems.
 func TestNames(t *testing.T) {
