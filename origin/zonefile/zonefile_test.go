@@ -328,8 +328,8 @@ func FuzzParse(f *testing.F) {
 		f.Add(uint8(g.options.Kind), uint8(g.options.Zone.Level), g.options.AllowSpecialUse, g.text)
 	}
 	f.Fuzz(func(t *testing.T, kind, level uint8, special bool, text []byte) {
-		if kind > uint8(Combined) || level > 3 {
-			return
+		if kind > uint8(Combined) || level > 3 || len(text) > 16<<10 {
+			return // a line may be 62 entries, and more of them find no more
 		}
 		survives(t, Options{Zone: snapshot.Zone{Suffix: "bl.example", Level: snapshot.Level(level)}, Kind: Kind(kind), AllowSpecialUse: special}, text)
 	})
