@@ -309,7 +309,7 @@ func (c *connections) leave(place *list.Element) {
 }
 
 // serveConn answers the queries on one connection in their order, until it has
-// been idle for tcpIdle, and calls answered after each.
+// been idle for tcpIdle, and calls answered for each.
 func (s *DNSServer) serveConn(ctx context.Context, conn net.Conn, answered func()) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) }) // no further query; an answer under way is sent
@@ -326,11 +326,11 @@ func (s *DNSServer) serveConn(ctx context.Context, conn net.Conn, answered func(
 			return
 		}
 		binary.BigEndian.PutUint16(answer, uint16(len(answer)-2))
+		answered() // before the client can know: connections that it opens then come after
 		conn.SetWriteDeadline(time.Now().Add(tcpQuery))
 		if _, err := conn.Write(answer); err != nil {
 			return
 		}
-		answered()
 	}
 }
 

@@ -339,9 +339,9 @@ func TestDNSServerHasRoomForSome(t *testing.T) {
 	first, busy := dial(), dial()
 	first.Write(framed[:9]) // and never the rest
 	for n := range 2 * tcpMax {
-		if dial(); n%(tcpMax/2) == 0 {
-			if err := ask(busy); err != nil {
-				t.Fatalf("a connection that is in use, after %d others: %v", n, err)
+		if conn := dial(); n%(tcpMax/2) == 0 {
+			if err := errors.Join(ask(conn), ask(busy)); err != nil { // the new one first: with it all before it were accepted
+				t.Fatalf("a new connection, or one that is in use, after %d others: %v", n, err)
 			}
 		}
 	}
