@@ -121,11 +121,11 @@ leave that first. A refusal gives exit code 1.`,
 				d.Until = time.Now().Add(until).Unix()
 			}
 			if !end {
-				settings, _, err := rule.settings(cmd)
-				if err != nil {
-					return err
-				}
 				return f.decide(cmd, d, func(ctx context.Context, l ledger.Ledger) error {
+					settings, err := rule.binding(cmd, l, f.ledger, withoutRoutes)
+					if err != nil {
+						return err
+					}
 					return liveOf(l, settings).CheckLift(ctx, subject.Addr())
 				})
 			}
@@ -134,7 +134,7 @@ leave that first. A refusal gives exit code 1.`,
 		},
 	}
 	f.add(cmd)
-	rule.add(cmd)
+	rule.addServed(cmd)
 	cmd.Flags().BoolVar(&end, "end", false, "end the exemption")
 	cmd.Flags().DurationVar(&until, "for", 0, "how long it holds; 0 is until it is ended")
 	return cmd
@@ -169,7 +169,7 @@ func newOriginRemove() *cobra.Command {
 it. The limits of the profile hold: once in 30 days, so many in a network and an
 AS, not within 3 hours of an impact. A refusal is written down too, and gives
 exit code 1.`,
-		Example: `  ucedge origin remove 198.51.100.7 --proof "answered from postmaster@" --why "machine cleaned" --routes pfx2as.tsv`,
+		Example: `  ucedge origin remove 198.51.100.7 --proof "answered from postmaster@" --why "machine cleaned" --ledger ledger.db`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			subject, err := hostOf(cmd, args[0])
@@ -179,18 +179,18 @@ exit code 1.`,
 			if proof == "" {
 				return misusef(cmd, "--proof is needed: how control of the address was shown")
 			}
-			settings, _, err := rule.settings(cmd)
-			if err != nil {
-				return err
-			}
 			d := ledger.Decision{Kind: ledger.Removed, Level: snapshot.Address, Prefix: subject, Note: proof}
 			return f.decide(cmd, d, func(ctx context.Context, l ledger.Ledger) error {
+				settings, err := rule.binding(cmd, l, f.ledger, withRoutes)
+				if err != nil {
+					return err
+				}
 				return liveOf(l, settings).CheckRemoval(ctx, policy.RemovalRequest{Address: subject.Addr(), Proven: true})
 			})
 		},
 	}
 	f.add(cmd)
-	rule.add(cmd)
+	rule.addServed(cmd)
 	cmd.Flags().StringVar(&proof, "proof", "", "how control of the address was shown; kept, never published")
 	return cmd
 }
@@ -218,18 +218,20 @@ It needs evidence, and to renew it new evidence.`,
 			if evidence == "" || length <= 0 {
 				return misusef(cmd, "--evidence is needed, and --for above 0")
 			}
-			settings, _, err := rule.settings(cmd)
-			if err != nil {
-				return err
-			}
 			now := time.Now().Unix()
 			m := policy.Manual{Prefix: prefix, From: now, Until: now + int64(length/time.Second), Evidence: evidence}
 			d := ledger.Decision{Kind: ledger.ManualListed, Prefix: prefix, Until: m.Until, Note: evidence}
-			return f.decide(cmd, d, func(ctx context.Context, l ledger.Ledger) error { return liveOf(l, settings).CheckManual(ctx, m) })
+			return f.decide(cmd, d, func(ctx context.Context, l ledger.Ledger) error {
+				settings, err := rule.binding(cmd, l, f.ledger, withoutRoutes)
+				if err != nil {
+					return err
+				}
+				return liveOf(l, settings).CheckManual(ctx, m)
+			})
 		},
 	}
 	f.add(cmd)
-	rule.add(cmd)
+	rule.addServed(cmd)
 	cmd.Flags().StringVar(&evidence, "evidence", "", "what shows the abuse; kept, never published")
 	cmd.Flags().DurationVar(&length, "for", policy.Window*time.Second, "how long; at most seven days count")
 	return cmd

@@ -55,8 +55,8 @@ func newOriginReport() *cobra.Command {
 ledger on this machine with --ledger and --reporter. Formats are NDJSON, CSV, plain
 lists with times, ARF and X-ARF mails, and rbldnsd zone files: to an origin up to %d
 addresses, which count as seen at $TIMESTAMP or in this hour. With --ledger, --seen
-is when addresses were seen that come without a time. Sending a file twice counts
-once. Refused lines are told with their reason, the good ones kept; exit code 1
+is when addresses were seen that come without a time, and what may be reported is
+as the serving origin has it unless flags give it. Sending a file twice counts once. Refused lines are told with their reason, the good ones kept; exit code 1
 says that some were refused.`, report.MaxZoneEntries),
 		Example: `  ucedge origin report reports.ndjson --url http://127.0.0.1:8081 --api-key "$SECRET"
   printf '198.51.100.7 2026-11-22T16:00:00Z spamtrap\n' | ucedge origin report - --format list --ledger ledger.db --reporter trap-one
@@ -221,15 +221,20 @@ func (f *reportFlags) send(ctx context.Context, format string, body io.Reader) (
 }
 
 // intoLedger appends what the body holds to a ledger on this machine.
-func (f *reportFlags) intoLedger(cmd *cobra.Command, format string, kind snapshot.Kinds, name string, body io.Reader) (*reportOutcome, error) {
-	settings, _, err := f.rule.settings(cmd)
-	if err != nil {
-		return nil, err
-	}
+func (f *reportFlags) intoLedger(cmd *cobra.Command, format string, kind snapshot.Kinds, name string, body io.Reader) (outcome *reportOutcome, err error) {
 	now := time.Now()
 	seen, err := parseMoment(f.at, now)
 	if err != nil {
 		return nil, misusef(cmd, "--seen: %v", err)
+	}
+	l, err := ledger.Open(cmd.Context(), f.ledger)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	settings, err := f.rule.admitting(cmd, l)
+	if err != nil {
+		return nil, err
 	}
 	rules := report.Rules{
 		Reporter: f.reporter, Kind: kind, Now: now.Unix(), Ahead: report.DefaultAhead,
@@ -253,16 +258,11 @@ func (f *reportFlags) intoLedger(cmd *cobra.Command, format string, kind snapsho
 			return nil, err
 		}
 	}
-	l, err := ledger.Open(cmd.Context(), f.ledger)
+	err = tellNewReporter(cmd.Context(), l, f.reporter, func(text string) { fmt.Fprintln(cmd.ErrOrStderr(), "ucedge:", text) })
 	if err != nil {
 		return nil, err
 	}
-	err = tellNewReporter(cmd.Context(), l, f.reporter, func(text string) { fmt.Fprintln(cmd.ErrOrStderr(), "ucedge:", text) })
-	if err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	outcome, err := importReports(cmd.Context(), l, reports)
-	return outcome, errors.Join(err, l.Close())
+	return importReports(cmd.Context(), l, reports)
 }
 
 // zoneReports gives a report for each address that a zone file lists.
