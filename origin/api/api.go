@@ -89,7 +89,7 @@ type Handler struct {
 	mux      *http.ServeMux
 	clients  *limiter      // of requests without a key
 	keys     *limiter      // of requests with one
-	uploads  chan struct{} // one for each body that is being read
+	uploads  *places       // of bodies of reports that are being read
 	removals chan struct{} // one for the removal without a key that is being looked into
 	deciding sync.Mutex    // held from the check of a decision to its row
 }
@@ -125,7 +125,7 @@ func New(s Settings) (*Handler, error) {
 		mux:      http.NewServeMux(),
 		clients:  newLimiter(s.Limits.ClientPerSecond, s.Limits.ClientBurst),
 		keys:     newLimiter(s.Limits.KeyPerSecond, s.Limits.KeyBurst),
-		uploads:  make(chan struct{}, s.Limits.Uploads),
+		uploads:  newPlaces(s.Limits.Uploads),
 		removals: make(chan struct{}, 1),
 	}
 	for pattern, serve := range h.routes() {

@@ -673,39 +673,77 @@ func TestRateLimits(t *testing.T) {
 	w.expect(w.reports(line), 200)
 }
 
-// TestUploadsAtOnce: one upload more than allowed is put off, and a slow one
-// does not stop anything else.
-func TestUploadsAtOnce(t *testing.T) {
-	w := newWorld(t, func(s *api.Settings) { s.Limits.Uploads = 1 })
-	slow, writer := io.Pipe()
-	done := make(chan int)
+// slowUpload begins a body of reports under a key. When it returns, the upload
+// has its place or is refused; finish ends the body and returns the status.
+func (w *world) slowUpload(secret string) (finish func() int) {
+	w.Helper()
+	body, writer := io.Pipe()
+	done := make(chan int, 1)
 	go func() {
-		request, err := http.NewRequest("POST", w.url+"/v1/reports", slow)
+		defer body.Close()
+		request, err := http.NewRequest("POST", w.url+"/v1/reports", body)
 		if err != nil {
-			t.Error(err)
+			w.Error(err)
 		}
-		request.Header.Set("Authorization", "Bearer "+w.reporter)
+		request.Header.Set("Authorization", "Bearer "+secret)
 		request.Header.Set("Content-Type", "application/x-ndjson")
 		response, err := http.DefaultClient.Do(request)
 		if err != nil {
-			t.Error(err)
-			close(done)
+			w.Error(err)
+			done <- 0
 			return
 		}
 		response.Body.Close()
 		done <- response.StatusCode
 	}()
-	io.WriteString(writer, line)
-	for status := 0; status != 429; { // until the slow one has its place
-		response, _ := w.send(w.reports(line))
-		status = response.StatusCode
+	// More than any buffer on the way: the origin has read of it, or has answered.
+	io.Copy(writer, io.LimitReader(neverEnding('\n'), 8<<20))
+	return func() int { writer.Close(); return <-done }
+}
+
+// neverEnding reads as one byte again and again.
+type neverEnding byte
+
+func (b neverEnding) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(b)
 	}
+	return len(p), nil
+}
+
+// TestUploadsAtOnce: a reporter holds a quarter of the places, whichever of its
+// keys it shows, and four hold all; slow ones do not stop anything else.
+func TestUploadsAtOnce(t *testing.T) {
+	w := newWorld(t, func(s *api.Settings) { s.Limits.Uploads, s.Limits.BodyBytes = 8, 64<<20 })
+	expect := func(when, secret string, want int) {
+		t.Helper()
+		long := w.reports(line + strings.Repeat("\n", 20<<10))
+		long.secret = secret
+		response, body := w.send(long)
+		if response.StatusCode != want || want == 429 && response.Header.Get("Retry-After") != "30" {
+			t.Errorf("%s: status %d, Retry-After %q: %s", when, response.StatusCode, response.Header.Get("Retry-After"), body)
+		}
+	}
+	other := w.key(ledger.Reporter, "feed-c")
+	finish := []func() int{w.slowUpload(w.reporter), w.slowUpload(w.key(ledger.Reporter, "feed-a"))}
+	expect("a third of one reporter", w.reporter, 429)
+	expect("the first of another", other, 200)
+	for _, name := range []string{"feed-d", "feed-e", "feed-f"} {
+		secret := w.key(ledger.Reporter, name)
+		finish = append(finish, w.slowUpload(secret), w.slowUpload(secret))
+	}
+	expect("a ninth in all", other, 429)
+	w.expect(w.reports(line), 200) // which is short
+	zipped := w.reports(line)
+	zipped.coding, zipped.body = "gzip", compress(t, "gzip", line)
+	w.expect(zipped, 429)
 	w.expect(call{method: "GET", path: "/v1/audit"}, 200)
-	writer.Close()
-	if status := <-done; status != 200 {
-		t.Errorf("slow upload: status %d", status)
+	for i, finish := range finish {
+		if status := finish(); status != 200 {
+			t.Errorf("slow upload %d: status %d", i, status)
+		}
 	}
-	w.expect(w.reports(line), 200)
+	expect("when all is over", w.reporter, 200)
 }
 
 func TestUnrouted(t *testing.T) {

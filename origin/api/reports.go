@@ -58,13 +58,14 @@ func (h *Handler) rules(reporter string) report.Rules {
 }
 
 func (h *Handler) postReports(w http.ResponseWriter, r *http.Request) {
-	select {
-	case h.uploads <- struct{}{}:
-		defer func() { <-h.uploads }()
-	default:
-		retryAfter(w, stall)
-		h.refuse(w, r, fail(http.StatusTooManyRequests, "too many uploads at once"))
-		return
+	if !isShort(r) {
+		reporter := bearer(r).Name
+		if err := h.uploads.enter(reporter); err != nil {
+			retryAfter(w, stall)
+			h.refuse(w, r, err)
+			return
+		}
+		defer h.uploads.leave(reporter)
 	}
 	control := http.NewResponseController(w)
 	control.SetWriteDeadline(time.Time{}) // the body may take hours; see patient
@@ -75,6 +76,12 @@ func (h *Handler) postReports(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	respond(w, status, outcome)
+}
+
+// isShort reports whether the body is known to be short, decoded too.
+func isShort(r *http.Request) bool {
+	coding := r.Header.Get("Content-Encoding")
+	return 0 <= r.ContentLength && r.ContentLength <= shortUpload && (coding == "" || coding == "identity")
 }
 
 // takeBody takes the reports of a request's body.
