@@ -43,9 +43,8 @@ type Policy interface {
 	// returns a check that does not and returns nil if the address may be
 	// removed now. A removal whose decision is in the ledger counts in it.
 	Removal(ctx context.Context, q policy.RemovalRequest) (check func(context.Context) error, err error)
-	// CheckLift returns nil if the address may be taken off Levels 2 and 3 now,
-	// or a *policy.Refusal.
-	CheckLift(ctx context.Context, a netip.Addr) error
+	// Lift does the same for taking the address off Levels 2 and 3.
+	Lift(ctx context.Context, a netip.Addr) (check func(context.Context) error, err error)
 	// CheckManual returns nil if the listing may be made.
 	CheckManual(ctx context.Context, m policy.Manual) error
 }

@@ -500,6 +500,35 @@ func TestSelfRemovalsDoNotQueue(t *testing.T) {
 	}
 }
 
+func (p *slowPolicy) Lift(ctx context.Context, a netip.Addr) (func(context.Context) error, error) {
+	if a.Is4() {
+		return p.Policy.Lift(ctx, a)
+	}
+	p.looks <- struct{}{}
+	<-p.done
+	return p.Policy.Lift(ctx, a)
+}
+
+// TestExemptionsDoNotQueue: going through the ledger for an exemption keeps no
+// other decision waiting, and what was decided meanwhile counts.
+func TestExemptionsDoNotQueue(t *testing.T) {
+	slow := &slowPolicy{looks: make(chan struct{}, 1), done: make(chan struct{})}
+	w := newWorld(t, func(s *api.Settings) { slow.Policy, s.Policy = s.Policy, slow })
+	exempt := w.post("/v1/exemptions", w.operator, `{"address":"2001:db8::1","reason":"ours"}`)
+	done := make(chan string)
+	go func() {
+		response, body := w.send(exempt)
+		done <- fmt.Sprint(response.StatusCode, body)
+	}()
+	<-slow.looks
+	w.expect(w.post("/v1/exemptions", w.operator, `{"address":"192.0.2.9","reason":"ours"}`), 201)
+	w.expect(w.post("/v1/listings", w.operator, `{"prefix":"2001:db8::1/128","until":"2026-11-23T00:00:00Z","reason":"x","evidence":"y"}`), 201)
+	close(slow.done)
+	if got := <-done; !strings.HasPrefix(got, "409") || !strings.Contains(got, "on Level 1, by hand") {
+		t.Errorf("exempted although it was listed meanwhile: %s", got)
+	}
+}
+
 func TestExemption(t *testing.T) {
 	w := newWorld(t, nil)
 	w.expect(w.post("/v1/exemptions", w.operator, `{"address":"192.0.2.1","reason":"ours","until":"2026-11-23T00:00:00Z"}`), 201, `"until":"2026-11-23T00:00:00Z"`)

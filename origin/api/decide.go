@@ -44,12 +44,16 @@ func (h *Handler) postRemoval(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, fail(http.StatusTooManyRequests, "another removal is being looked into"))
 		return
 	}
-	h.decide(w, r, d, func(ctx context.Context) error {
-		if err != nil {
-			return err
-		}
-		return check(ctx)
-	})
+	h.decide(w, r, d, unless(err, check))
+}
+
+// unless returns the check, or one that fails with the error of looking into it:
+// the rule's refusals at a glance are decisions too.
+func unless(err error, check func(context.Context) error) func(context.Context) error {
+	if err != nil {
+		return func(context.Context) error { return err }
+	}
+	return check
 }
 
 // errBusy means that the request is to come again.
@@ -115,7 +119,8 @@ func (h *Handler) postExemption(w http.ResponseWriter, r *http.Request) {
 	if !q.Until.IsZero() {
 		d.Until = q.Until.Unix()
 	}
-	h.decide(w, r, d, func(ctx context.Context) error { return h.Policy.CheckLift(ctx, d.Prefix.Addr()) })
+	check, err := h.Policy.Lift(r.Context(), d.Prefix.Addr())
+	h.decide(w, r, d, unless(err, check))
 }
 
 // deleteExemption ends the exemption of the address in the query.

@@ -109,11 +109,11 @@ func (v *Live) CheckRemoval(ctx context.Context, q policy.RemovalRequest) error 
 
 // CheckLift does so for taking an address off Levels 2 and 3.
 func (v *Live) CheckLift(ctx context.Context, a netip.Addr) error {
-	in, _, err := read(ctx, v.ledger, routes.UnitOf(a).Prefix(), v.clock(), v.settings, 0)
+	check, err := v.Lift(ctx, a)
 	if err != nil {
-		return fmt.Errorf("check exemption: %w", err)
+		return err
 	}
-	return policy.CheckLift(in, a)
+	return check(ctx)
 }
 
 // CheckManual does so for a manual listing, which no impact matters to.

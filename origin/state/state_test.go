@@ -193,6 +193,34 @@ func TestLive(t *testing.T) {
 	}
 }
 
+// TestLift: the impacts are those of the look, the decisions those of the check.
+func TestLift(t *testing.T) {
+	l, now := openLedger(t), int64(start)
+	live := NewLive(l, settings(t), func() int64 { return now })
+	fill(t, l, []report.Report{about("192.0.2.1", start, "bad")})
+	for _, row := range []struct {
+		name      string
+		meanwhile ledger.Decision
+		refused   bool
+	}{
+		{"on Level 1", ledger.Decision{Kind: ledger.Exempted, Prefix: host("192.0.2.9")}, true},
+		{"its reporter purged since", ledger.Decision{Kind: ledger.Purged, Reporter: "bad"}, false},
+		{"listed by hand since", ledger.Decision{Kind: ledger.ManualListed, Prefix: host("192.0.2.1"), Until: start + 1000, Note: "e"}, true},
+	} {
+		check, err := live.Lift(context.Background(), netip.MustParseAddr("192.0.2.1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		now++
+		row.meanwhile.At = now
+		fill(t, l, nil, row.meanwhile)
+		var refused *policy.Refusal
+		if err := check(context.Background()); errors.As(err, &refused) != row.refused || err != nil && refused == nil {
+			t.Errorf("%s: %v, want refused: %v", row.name, err, row.refused)
+		}
+	}
+}
+
 // TestGlanceRemoval: a glance refuses by the impacts that were decided on last
 // and by the decisions of now, with the words of the check itself.
 func TestGlanceRemoval(t *testing.T) {
