@@ -43,7 +43,7 @@ func (f *decideFlags) add(cmd *cobra.Command) {
 
 // decide opens the ledger, asks check whether the rule allows the decision,
 // and writes it down. An origin that serves from the ledger publishes it
-// within seconds. A removal that the rule refuses is a row too.
+// within seconds. A removal or exemption that the rule refuses is a row too.
 func (f *decideFlags) decide(cmd *cobra.Command, d ledger.Decision, check func(context.Context, ledger.Ledger) error) error {
 	if f.why == "" || f.actor == "" {
 		return misusef(cmd, "--why and --by are needed: every decision has a reason and somebody who made it")
@@ -68,11 +68,14 @@ func (f *decideFlags) decide(cmd *cobra.Command, d ledger.Decision, check func(c
 
 func recordRefusal(ctx context.Context, l ledger.Ledger, d ledger.Decision, err error) error {
 	var refused *policy.Refusal
-	if d.Kind != ledger.Removed || !errors.As(err, &refused) {
+	if !errors.As(err, &refused) {
 		return nil
 	}
-	d.Kind, d.Note, d.Reason = ledger.RemovalRefused, d.Reason, refused.Reason
-	return l.AppendDecisions(ctx, []ledger.Decision{d})
+	no, kept := d.Refused(refused.Reason)
+	if !kept {
+		return nil
+	}
+	return l.AppendDecisions(ctx, []ledger.Decision{no})
 }
 
 func (f *decideFlags) tell(cmd *cobra.Command, d ledger.Decision) error {
@@ -104,7 +107,7 @@ func newOriginExempt() *cobra.Command {
 		Long: `Takes an address off Levels 2 and 3 until the exemption is ended, or for --for.
 Level 1 lists it all the same when it is reported itself, and suspends the
 exemption as long. An address that is on Level 1 now is not exempted: it has to
-leave that first. A refusal gives exit code 1.`,
+leave that first. A refusal is written down too, and gives exit code 1.`,
 		Example: `  ucedge origin exempt 198.51.100.65 --why "mail relay of a hospital" --ledger ledger.db
   ucedge origin exempt 198.51.100.65 --end --why "moved away"`,
 		Args: cobra.ExactArgs(1),

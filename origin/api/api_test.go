@@ -555,8 +555,12 @@ func TestExemption(t *testing.T) {
 func TestExemptionOfAbuser(t *testing.T) {
 	w := newWorld(t, nil)
 	w.expect(w.reports(line), 200)
-	exempt := w.post("/v1/exemptions", w.operator, `{"address":"192.0.2.1","reason":"ours"}`)
+	exempt := w.post("/v1/exemptions", w.operator, `{"address":"192.0.2.1","reason":"ours","until":"2027-11-22T00:00:00Z"}`)
 	w.expect(exempt, 409, `"rule":"level1"`, "192.0.2.1 is itself on Level 1", `"until":"2026-11-`)
+	public := w.expect(call{method: "GET", path: "/v1/audit"}, 200, `"kind":"exemption-refused"`, `"prefix":"192.0.2.1/32","reason":"192.0.2.1 is itself on Level 1"`)
+	if strings.Contains(public, "ours") {
+		t.Errorf("what was asked for is published: %s", public)
+	}
 	w.expect(call{method: "GET", path: "/v1/exemptions", secret: w.operator}, 200, `{"exemptions":[]}`)
 	w.expect(w.post("/v1/exemptions", w.operator, `{"address":"192.0.2.2","reason":"its neighbour"}`), 201)
 	w.advance(7 * 24 * time.Hour)
@@ -791,6 +795,11 @@ func TestDocument(t *testing.T) {
 	document := w.expect(call{method: "GET", path: "/v1/openapi.yaml"}, 200, "openapi: 3.1.0")
 	if document != string(api.Document) {
 		t.Error("another document is served")
+	}
+	for _, kind := range ledger.PublicKinds() {
+		if !regexp.MustCompile(`enum: \[[^\]]*\b` + string(kind) + `[,\]]`).MatchString(document) {
+			t.Errorf("document knows no decision of kind %q", kind)
+		}
 	}
 	path := ""
 	var got []string

@@ -222,8 +222,8 @@ func (h *Handler) getWaiting(w http.ResponseWriter, r *http.Request) {
 
 // decide writes a decision if the check allows it, tells the publisher and
 // answers 201. One decision is checked at a time, so that two requests cannot
-// both be the last that a limit allows. A removal that the rule refuses is a
-// row too.
+// both be the last that a limit allows. A removal or exemption that the rule
+// refuses is a row too.
 func (h *Handler) decide(w http.ResponseWriter, r *http.Request, d ledger.Decision, check func(context.Context) error) {
 	h.deciding.Lock()
 	defer h.deciding.Unlock()
@@ -233,10 +233,10 @@ func (h *Handler) decide(w http.ResponseWriter, r *http.Request, d ledger.Decisi
 		err = check(r.Context())
 	}
 	var refused *policy.Refusal
-	if errors.As(err, &refused) && d.Kind == ledger.Removed {
-		no := d
-		no.Kind, no.Reason, no.Note = ledger.RemovalRefused, refused.Reason, d.Reason
-		err = errors.Join(err, h.Ledger.AppendDecisions(r.Context(), []ledger.Decision{no}))
+	if errors.As(err, &refused) {
+		if no, kept := d.Refused(refused.Reason); kept {
+			err = errors.Join(err, h.Ledger.AppendDecisions(r.Context(), []ledger.Decision{no}))
+		}
 	}
 	if err == nil {
 		err = h.Ledger.AppendDecisions(r.Context(), []ledger.Decision{d})

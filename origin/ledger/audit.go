@@ -107,7 +107,7 @@ func (d Decision) Public() (Decision, bool) {
 }
 
 // publicKinds are the kinds of which anyone may read.
-var publicKinds = []DecisionKind{Listed, Delisted, Exempted, ExemptionEnded, Removed, RemovalRefused, ManualListed, Purged, Published, PublishStopped}
+var publicKinds = []DecisionKind{Listed, Delisted, Exempted, ExemptionRefused, ExemptionEnded, Removed, RemovalRefused, ManualListed, Purged, Published, PublishStopped}
 
 // PublicKinds returns the kinds of decisions that anyone may read of.
 func PublicKinds() []DecisionKind { return slices.Clone(publicKinds) }
