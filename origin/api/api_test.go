@@ -438,8 +438,11 @@ func TestSelfRemoval(t *testing.T) {
 		s.SelfRemoval = true
 		s.Client = func(*http.Request) netip.Addr { return client }
 	})
-	w.expect(w.reports(line), 200)
+	w.expect(w.reports(strings.Replace(line, "11:00:00", "11:23:45", 1)), 200)
 	w.decide()
+	// The second of the impact is an operator's to know.
+	w.expect(w.post("/v1/removals", "", `{"address":"192.0.2.1","reason":"x"}`), 409, `"rule":"quiet"`, `"until":"2026-11-22T15:00:00Z"`)
+	w.expect(w.post("/v1/removals", w.operator, `{"address":"192.0.2.1","reason":"x","proof":"y"}`), 409, `"until":"2026-11-22T14:23:45Z"`)
 	w.advance(4 * time.Hour)
 	w.expect(w.post("/v1/removals", "", `{"address":"192.0.2.9","reason":"x"}`), 403, "does not come from the address")
 	body := w.expect(w.post("/v1/removals", "", `{"address":"::ffff:192.0.2.1","reason":"buy our watches"}`), 201)

@@ -12,6 +12,7 @@ import (
 
 	"ucedge/origin/policy"
 	"ucedge/origin/report"
+	"ucedge/snapshot"
 )
 
 // A failure is an error that the client is told, with its status.
@@ -45,7 +46,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &refused):
 		p := problem{Error: refused.Reason, Rule: refused.Rule}
 		if refused.Until != 0 {
-			p.Until = time.Unix(refused.Until, 0).UTC()
+			p.Until = told(refused.Until, bearer(r).ID != "")
 		}
 		respond(w, http.StatusConflict, p)
 	default:
@@ -53,6 +54,16 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		retryAfter(w, time.Second)
 		respond(w, http.StatusServiceUnavailable, problem{Error: "the origin cannot do this now"})
 	}
+}
+
+// told is a time as it is told. What a rule allows again follows from the second
+// of an impact, which would tell a spammer which mail hit the trap: without an
+// operator's key it is rounded up to the hour.
+func told(unix int64, private bool) time.Time {
+	if !private {
+		unix = snapshot.HourOf(unix).Seconds()
+	}
+	return time.Unix(unix, 0).UTC()
 }
 
 // retryAfter tells the client when to come back, in whole seconds.
