@@ -196,7 +196,7 @@ func profileNamed(name string) (*policy.Profile, error) {
 
 // allow returns the profile with documentation ranges, if they are wanted.
 func allow(p *policy.Profile, documentation bool) (*policy.Profile, error) {
-	if !documentation || p.Documentation {
+	if !documentation {
 		return p, nil
 	}
 	return p.WithDocumentation()

@@ -672,3 +672,30 @@ func TestProfileRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestWithDocumentation: the rule stays, and text and rule say the same, however
+// the text said it.
+func TestWithDocumentation(t *testing.T) {
+	plain := strings.Replace(named(t, "classic").text, `name = "classic"`, `name = "mine"`, 1)
+	for name, line := range map[string]string{
+		"as the program writes it": "documentation = false\n",
+		"tight, with a comment":    "\tdocumentation=false # nowhere\n",
+		"allowed already":          "documentation = true\n",
+		"at the end of a line":     "documentation = false\r\n",
+		"not at all":               "",
+		"in a comment alone":       "# documentation = false\n",
+	} {
+		p, err := ParseProfile(strings.Replace(plain, "documentation = false\n", line, 1))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		q, err := p.WithDocumentation()
+		if err != nil || !q.Documentation || !q.sameRule(p) {
+			t.Errorf("%s: documentation ranges may be listed: %v, %v", name, err == nil && q.Documentation, err)
+			continue
+		}
+		if again, err := ParseProfile(q.text); err != nil || !again.Documentation {
+			t.Errorf("%s: the text tells another rule: %v\n%s", name, err, q.text)
+		}
+	}
+}
