@@ -510,10 +510,14 @@ func TestNeverAroundMapped(t *testing.T) {
 	if err := s.Sane(snapshot.DefaultLimits()); err != nil {
 		t.Error(err)
 	}
+	const around = "space around the IPv4-mapped addresses (RFC 4291)" // true of an address and of its /64
 	never := Never(in.Profile, nil)
-	for a, want := range map[string]bool{"::5": true, "0:0:0:1::5": false, "64:ff9b:0:0:1::": false, "64:ff9b::1": true} {
-		if _, got := never(netip.PrefixFrom(netip.MustParseAddr(a), 128)); got != want {
-			t.Errorf("%s: never listed %v, want %v", a, got, want)
+	for p, want := range map[string]string{
+		"::5/128": around, "::/64": around, "::/96": around, "::/8": around, "0:0:0:1::5/128": "", "0:0:0:1::/64": "",
+		"::1/128": "Loopback Address (RFC 4291)", "64:ff9b:0:0:1::/128": "", "64:ff9b::1/128": "IPv4-IPv6 Translation (RFC 6052)",
+	} {
+		if why, _ := never(netip.MustParsePrefix(p)); why != want {
+			t.Errorf("%s is never listed because of %q, want %q", p, why, want)
 		}
 	}
 }
