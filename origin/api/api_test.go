@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -500,6 +501,55 @@ func TestSelfRemovalsDoNotQueue(t *testing.T) {
 	}
 	if status, body := ask("198.51.100.1"); status != 201 {
 		t.Errorf("second, later: %d %s", status, body)
+	}
+}
+
+// leaving is a ledger whose client leaves when its decision is on the way.
+type leaving struct {
+	ledger.Ledger
+	leave func()
+}
+
+func (l *leaving) AppendDecisions(ctx context.Context, d []ledger.Decision) error {
+	l.leave()
+	if err := ctx.Err(); err != nil {
+		return err // and the row may be written all the same
+	}
+	return l.Ledger.AppendDecisions(ctx, d)
+}
+
+// TestClientLeaves: a decision is made or not, whether or not its client waits
+// for it: no limit can be passed by leaving. It is no trouble of the origin's.
+func TestClientLeaves(t *testing.T) {
+	var log bytes.Buffer
+	left := &leaving{}
+	w := newWorld(t, func(s *api.Settings) {
+		left.Ledger, s.Ledger = s.Ledger, left
+		s.Log = slog.New(slog.NewTextHandler(&log, nil))
+	})
+	for _, row := range []struct {
+		method, path, body string
+		status             int
+	}{
+		{"POST", "/v1/exemptions", `{"address":"192.0.2.1","reason":"ours"}`, 201},
+		{"POST", "/v1/removals", `{"address":"192.0.2.1","reason":"x","proof":"y"}`, 409},
+	} {
+		ctx, cancel := context.WithCancel(context.Background())
+		left.leave = cancel
+		request := httptest.NewRequestWithContext(ctx, row.method, row.path, strings.NewReader(row.body))
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Authorization", "Bearer "+w.operator)
+		answer := httptest.NewRecorder()
+		w.handler.ServeHTTP(answer, request)
+		if answer.Code != row.status {
+			t.Errorf("%s: status %d, want %d: %s", row.path, answer.Code, row.status, answer.Body)
+		}
+	}
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	w.handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(gone, "GET", "/v1/audit", nil))
+	if log.Len() > 0 {
+		t.Errorf("log: %s", &log)
 	}
 }
 

@@ -232,14 +232,17 @@ func (h *Handler) decide(w http.ResponseWriter, r *http.Request, d ledger.Decisi
 	if check != nil {
 		err = check(r.Context())
 	}
+	// Whoever leaves now does not take the lock off a row that is on its way: the
+	// next check would not see it, and one more than a limit could pass.
+	ctx := context.WithoutCancel(r.Context())
 	var refused *policy.Refusal
 	if errors.As(err, &refused) {
 		if no, kept := d.Refused(refused.Reason); kept {
-			err = errors.Join(err, h.Ledger.AppendDecisions(r.Context(), []ledger.Decision{no}))
+			err = errors.Join(err, h.Ledger.AppendDecisions(ctx, []ledger.Decision{no}))
 		}
 	}
 	if err == nil {
-		err = h.Ledger.AppendDecisions(r.Context(), []ledger.Decision{d})
+		err = h.Ledger.AppendDecisions(ctx, []ledger.Decision{d})
 	}
 	if errors.Is(err, ledger.ErrInvalid) {
 		err = fail(http.StatusBadRequest, err.Error())

@@ -33,7 +33,8 @@ type problem struct {
 }
 
 // refuse answers with an error. What is not a failure or a refusal of the
-// policy is the server's own trouble: it is logged, not told.
+// policy is the server's own trouble: it is logged, not told. What fails because
+// its client has left is neither, or anybody could fill the log.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	var failed *failure
 	var refused *policy.Refusal
@@ -49,6 +50,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 			p.Until = told(refused.Until, bearer(r).ID != "")
 		}
 		respond(w, http.StatusConflict, p)
+	case r.Context().Err() != nil: // nobody waits for the answer
 	default:
 		h.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 		retryAfter(w, time.Second)
