@@ -90,6 +90,7 @@ type Handler struct {
 	keys     *limiter      // of requests with one
 	uploads  *places       // of bodies of reports that are being read
 	removals chan struct{} // one for the removal without a key that is being looked into
+	refused  refused       // rows about refused records
 	deciding sync.Mutex    // held from the check of a decision to its row
 }
 

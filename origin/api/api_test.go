@@ -323,16 +323,45 @@ func TestRefusalsCapped(t *testing.T) {
 	if n := strings.Count(body, `"line":`); n != 1000 {
 		t.Errorf("%d refusals told, want 1000", n)
 	}
-	rows, err := w.ledger.Events(context.Background(), ledger.MaxTime, ledger.ReportRefused)
-	if err != nil {
-		t.Fatal(err)
+	rows := func() (n int, records int64) {
+		t.Helper()
+		all, err := w.ledger.Events(context.Background(), ledger.MaxTime, ledger.ReportRefused)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range all {
+			records += row.Count
+		}
+		return len(all), records
 	}
-	total := int64(0)
-	for _, row := range rows {
-		total += row.Count
+	if n, records := rows(); n != 101 || records != 5000 {
+		t.Errorf("%d rows stand for %d refusals, want 101 and 5000", n, records)
 	}
-	if len(rows) != 101 || total != 5000 {
-		t.Errorf("%d rows stand for %d refusals, want 101 and 5000", len(rows), total)
+	for range 50 {
+		w.expect(w.reports(strings.Repeat("x\n", 100)), 422)
+		w.expect(call{method: "GET", path: "/v1/form?ip=x&service=ssh&apikey=" + w.reporter}, 422)
+	}
+	within, _ := rows()
+	other := w.reports("x\n")
+	other.secret = w.key(ledger.Reporter, "feed-c")
+	w.expect(other, 422)
+	if n, _ := rows(); within < 900 || within > 1101 || n != within+1 {
+		t.Errorf("%d rows in an hour, want about 1000; %d more of another reporter, want 1", within, n-within)
+	}
+	w.advance(time.Hour)
+	w.expect(w.reports("x\n"), 422)
+	if n, records := rows(); n != within+3 || records != 5000+50*101+1+1 {
+		t.Errorf("%d rows in all, want %d; they stand for %d refusals, want %d", n, within+3, records, 5000+50*101+2)
+	}
+}
+
+// TestLongReason: a reason that quotes much is cut, and no trouble of the origin's.
+func TestLongReason(t *testing.T) {
+	w := newWorld(t, nil)
+	mail := w.reports(strings.Repeat("x", 5000) + "\xff")
+	mail.media = "message/rfc822"
+	if body := w.expect(mail, 422, "malformed MIME header", "…"); len(body) > 1000 {
+		t.Errorf("%d bytes: %.300s", len(body), body)
 	}
 }
 
