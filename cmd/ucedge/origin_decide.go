@@ -133,7 +133,7 @@ leave that first. A refusal is written down too, and gives exit code 1.`,
 				})
 			}
 			d.Kind, d.Until = ledger.ExemptionEnded, 0
-			return f.decide(cmd, d, func(ctx context.Context, l ledger.Ledger) error { return isExempt(ctx, l, subject) })
+			return f.decide(cmd, d, func(ctx context.Context, l ledger.Ledger) error { return f.isExempt(ctx, l, subject) })
 		},
 	}
 	f.add(cmd)
@@ -143,7 +143,8 @@ leave that first. A refusal is written down too, and gives exit code 1.`,
 	return cmd
 }
 
-func isExempt(ctx context.Context, l ledger.Ledger, subject netip.Prefix) error {
+// isExempt returns an error if the subject is not exempt now.
+func (f *decideFlags) isExempt(ctx context.Context, l ledger.Ledger, subject netip.Prefix) error {
 	exempt, err := ledger.ExemptionsAt(ctx, l, time.Now().Unix())
 	if err != nil {
 		return err
@@ -153,7 +154,7 @@ func isExempt(ctx context.Context, l ledger.Ledger, subject netip.Prefix) error 
 			return nil
 		}
 	}
-	return fmt.Errorf("%s has no exemption", subject.Addr())
+	return fmt.Errorf("%s has no exemption: `ucedge origin audit --kind exemption,exemption-end --ledger %s` shows who was given one", subject.Addr(), f.ledger)
 }
 
 // liveOf is what checks a decision against the ledger as it is now.

@@ -261,11 +261,11 @@ func (f *ruleFlags) settings(cmd *cobra.Command) (state.Settings, *routes.Source
 		return s, nil, nil
 	}
 	source, stats, err := routes.Open(f.routes...)
-	if err != nil && !given(cmd, "routes") {
-		err = fmt.Errorf("%w: the origin that serves from the ledger had it; name another with --routes", err)
-	}
 	if err != nil {
-		return s, nil, err
+		if !given(cmd, "routes") {
+			err = fmt.Errorf("%w: the origin that serves from the ledger had it; name another with --routes", err)
+		}
+		return s, nil, fmt.Errorf("routes: %w", err)
 	}
 	tellRoutes(cmd.ErrOrStderr(), f.routes, stats)
 	s.Routes = source.Table

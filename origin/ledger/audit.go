@@ -95,6 +95,9 @@ func kindOf(number int) (DecisionKind, error) {
 	return kindsByNumber[number], nil
 }
 
+// AllKinds returns the kinds of decisions, by name.
+func AllKinds() []DecisionKind { return slices.Sorted(maps.Keys(kindNumbers)) }
+
 // Public returns what of d anyone may read, and whether anyone may: not who
 // decided, whose reports were concerned, or what proves it (POLICY, What an
 // answer says: trap addresses and reporter names never leave the origin).
