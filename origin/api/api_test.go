@@ -482,6 +482,35 @@ func TestSelfRemoval(t *testing.T) {
 	}
 }
 
+// TestSelfRemovalsFillNothing: who asks again and again without a key is refused
+// each time, and is a row once a day.
+func TestSelfRemovalsFillNothing(t *testing.T) {
+	var client netip.Addr
+	w := newWorld(t, func(s *api.Settings) {
+		s.SelfRemoval = true
+		s.Client = func(*http.Request) netip.Addr { return client }
+	})
+	expect := func(when, secret, address string, want int) {
+		t.Helper()
+		client = netip.MustParseAddr(address)
+		w.expect(w.post("/v1/removals", secret, `{"address":"`+address+`","reason":"x","proof":"y"}`), 409)
+		rows, err := w.ledger.Events(context.Background(), ledger.MaxTime, ledger.RemovalRefused)
+		if err != nil || len(rows) != want {
+			t.Errorf("%s: %d rows, want %d: %v", when, len(rows), want, err)
+		}
+	}
+	expect("the first time", "", "192.0.2.1", 1)
+	expect("at once again", "", "192.0.2.1", 1)
+	expect("another address", "", "192.0.2.2", 2)
+	expect("of IPv6", "", "2001:db8::1", 3)
+	expect("another of its /64", "", "2001:db8::2", 3)
+	expect("by an operator", w.operator, "192.0.2.1", 4)
+	w.advance(24*time.Hour - time.Second)
+	expect("almost a day later", "", "192.0.2.1", 4)
+	w.advance(time.Second)
+	expect("a day later", "", "192.0.2.1", 5)
+}
+
 // slowPolicy goes through the ledger for as long as it is let.
 type slowPolicy struct {
 	api.Policy

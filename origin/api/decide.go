@@ -9,6 +9,7 @@ import (
 
 	"ucedge/origin/ledger"
 	"ucedge/origin/policy"
+	"ucedge/origin/routes"
 	"ucedge/snapshot"
 )
 
@@ -223,7 +224,7 @@ func (h *Handler) getWaiting(w http.ResponseWriter, r *http.Request) {
 // decide writes a decision if the check allows it, tells the publisher and
 // answers 201. One decision is checked at a time, so that two requests cannot
 // both be the last that a limit allows. A removal or exemption that the rule
-// refuses is a row too.
+// refuses is a row too, but see saidToday.
 func (h *Handler) decide(w http.ResponseWriter, r *http.Request, d ledger.Decision, check func(context.Context) error) {
 	h.deciding.Lock()
 	defer h.deciding.Unlock()
@@ -237,7 +238,7 @@ func (h *Handler) decide(w http.ResponseWriter, r *http.Request, d ledger.Decisi
 	ctx := context.WithoutCancel(r.Context())
 	var refused *policy.Refusal
 	if errors.As(err, &refused) {
-		if no, kept := d.Refused(refused.Reason); kept {
+		if no, kept := d.Refused(refused.Reason); kept && !h.saidToday(r, no) {
 			err = errors.Join(err, h.Ledger.AppendDecisions(ctx, []ledger.Decision{no}))
 		}
 	}
@@ -253,6 +254,19 @@ func (h *Handler) decide(w http.ResponseWriter, r *http.Request, d ledger.Decisi
 	}
 	h.Urgent()
 	respond(w, http.StatusCreated, entryOf(d, bearer(r).ID != ""))
+}
+
+// saidToday reports whether whoever asks without a key, as anybody may, has been
+// refused within a day for an address of the same unit: rows stay for good.
+func (h *Handler) saidToday(r *http.Request, no ledger.Decision) bool {
+	if bearer(r).ID != "" {
+		return false
+	}
+	const day = 24 * 3600
+	rows, err := h.Ledger.Audit(r.Context(), ledger.Page{
+		Kinds: []ledger.DecisionKind{no.Kind}, Within: routes.UnitOf(no.Prefix.Addr()).Prefix(), Since: no.At - day + 1, Limit: 1,
+	})
+	return err == nil && len(rows) > 0
 }
 
 // needs is the failure of a request without what it needs.
