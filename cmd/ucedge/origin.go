@@ -21,8 +21,9 @@ func newOrigin() *cobra.Command {
 published profile what is listed, and publishes a signed snapshot every few
 minutes. The commands below work on the ledger of this machine, also while an
 origin serves from it: what they decide is published within seconds. They judge by
-the rule of the origin that has served from the ledger last, which it keeps; what
---profile, --routes, --protect and --allow-special-use say goes before it.`,
+the rule of the origin that has served from the ledger last, which it keeps:
+--profile, --protect and --allow-special-use of its own let a command look by
+another one, not decide.`,
 		Example: `  ucedge origin serve --ledger ledger.db --routes pfx2as.tsv --key bl.example.key --out publish
   ucedge origin key create --ledger ledger.db --role reporter --name trap-one
   ucedge origin explain 198.51.100.7 --ledger ledger.db`,

@@ -101,8 +101,8 @@ func (f *ruleFlags) inherit(cmd *cobra.Command, l ledger.Ledger, routes bool) er
 	return nil
 }
 
-// binding is the rule by which a command decides. It is that of the origin; a
-// ledger that knows none is not judged by a guess.
+// binding is the rule by which a command decides. It is that of the origin: flags
+// may repeat it, and a ledger that knows none is not judged by a guess.
 func (f *ruleFlags) binding(cmd *cobra.Command, l ledger.Ledger, file string, routes bool) (state.Settings, error) {
 	if err := f.inherit(cmd, l, routes); err != nil {
 		return state.Settings{}, err
@@ -111,10 +111,12 @@ func (f *ruleFlags) binding(cmd *cobra.Command, l ledger.Ledger, file string, ro
 		return state.Settings{}, fmt.Errorf("ledger %q does not tell by which rule to decide, since no origin of this version has served from it: "+
 			"start `ucedge origin serve`, or name the --profile that it will have, and its --allow-special-use and --protect", file)
 	}
-	s, _, err := f.settings(cmd)
-	if err == nil && f.served != nil {
-		err = f.tellOther(cmd)
+	if f.served != nil {
+		if err := f.checkSame(cmd); err != nil {
+			return state.Settings{}, err
+		}
 	}
+	s, _, err := f.settings(cmd)
 	return s, err
 }
 
@@ -139,22 +141,28 @@ func (f *ruleFlags) admitting(cmd *cobra.Command, l ledger.Ledger) (state.Settin
 	return s, err
 }
 
-// tellOther says which flags make this decision another one than the origin's.
-func (f *ruleFlags) tellOther(cmd *cobra.Command) error {
+// checkSame refuses flags that would judge a decision as the origin does not. Other
+// files with routes are told only: those of the origin may have moved.
+func (f *ruleFlags) checkSame(cmd *cobra.Command) error {
 	mine, err := f.rule(cmd)
 	if err != nil {
 		return err
 	}
-	differ := map[string]bool{
-		"profile":           mine.Profile != f.served.Profile,
-		"allow-special-use": mine.SpecialUse != f.served.SpecialUse,
-		"protect":           !slices.Equal(mine.Protected, f.served.Protected),
-		"routes":            len(mine.Routes) > 0 && !slices.Equal(mine.Routes, f.served.Routes),
-	}
-	for _, name := range ruleNames {
-		if given(cmd, name) && differ[name] {
-			fmt.Fprintf(cmd.ErrOrStderr(), "ucedge: --%s is not what the origin has that serves from the ledger: without it the decision is judged as there\n", name)
+	const other = "--%s is not what the origin has that serves from the ledger"
+	for _, flag := range []struct {
+		name string
+		same bool
+	}{
+		{"profile", mine.Profile == f.served.Profile},
+		{"allow-special-use", mine.SpecialUse == f.served.SpecialUse},
+		{"protect", slices.Equal(mine.Protected, f.served.Protected)},
+	} {
+		if given(cmd, flag.name) && !flag.same {
+			return misusef(cmd, other+", by whose rule it is decided: leave it out", flag.name)
 		}
+	}
+	if given(cmd, "routes") && !slices.Equal(mine.Routes, f.served.Routes) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "ucedge: "+other+"\n", "routes")
 	}
 	return nil
 }

@@ -37,8 +37,9 @@ func newTrap() *cobra.Command {
 		Long: `An SMTP server for addresses that nobody should write to. It takes mail for them
 alone, sends none, and reports the peer of the connection, never what a header
 says. Mail is acknowledged once its report is on stable storage: at an origin
-with --url and --api-key, or in a ledger of this machine with --ledger. Headers are
-dropped, or kept sealed with --keep and --seal-to; ucedge trap open reads them.`,
+with --url and --api-key, or in a ledger of this machine with --ledger, by the rule
+of the origin that serves from it unless flags give another. Headers are dropped, or
+kept sealed with --keep and --seal-to; ucedge trap open reads them.`,
 		Example: `  ucedge trap --name mx.trap.example --trap @trap.example --url http://127.0.0.1:8081 --api-key "$SECRET" --reporter trap-one --listen :25
   ucedge trap --name mx.trap.example --trap jane@trap.example --ledger ledger.db --reporter trap-one --listen 127.0.0.1:2525`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
