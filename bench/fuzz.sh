@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs fuzz targets for FUZZTIME each, one after another, and names each as it
 # starts: those given as PACKAGE:TARGET, or every one of the module. A crasher
-# ends the run; go test has then written it to the package's testdata/fuzz,
-# where it stays as a test.
+# ends the run and is printed; go test has written it to the package's
+# testdata/fuzz, where it stays as a test.
 #
 #   FUZZTIME=30s bench/fuzz.sh core:FuzzQuery snapshot/manifest:FuzzParse
 set -euo pipefail
@@ -26,8 +26,17 @@ ended() {
 	grep -q '^    context deadline exceeded$' "$said" && ! grep -qE 'Failing input|panic:|_test\.go:|hung or terminated' "$said"
 }
 
+# Prints the inputs that failed: the machine may be gone before anybody looks.
+failed() {
+	sed -n 's/^ *Failing input written to //p' "$said" | while read -r input; do
+		echo "${target%%:*}/$input:"
+		head -c 65536 "${target%%:*}/$input"
+	done
+	exit 1
+}
+
 for target in "${targets[@]}"; do
 	echo "fuzz $target for $time"
-	go test "./${target%%:*}" -run '^$' -fuzz "^${target##*:}\$" -fuzztime "$time" -fuzzminimizetime 50x 2>&1 | tee "$said" || ended
+	go test "./${target%%:*}" -run '^$' -fuzz "^${target##*:}\$" -fuzztime "$time" -fuzzminimizetime 50x 2>&1 | tee "$said" || ended || failed
 done
 echo "fuzzed ${#targets[@]} targets for $time each"

@@ -13,6 +13,9 @@ const (
 	// checkSeconds is how long caches may keep an answer at most: a person who
 	// has just been delisted looks again.
 	checkSeconds = 60
+	// checkBytesMax bounds an answer, in bytes. An address that is on all levels
+	// takes some three kilobytes, but an image may nest a hundred prefixes around it.
+	checkBytesMax = 16 << 20
 	// subjectMax is how much of a bad address an error repeats, in bytes. An
 	// IPv6 prefix needs 43.
 	subjectMax = 64
@@ -37,7 +40,10 @@ func (c *Core) serveCheck(e exchange) {
 		return
 	}
 	k := check{core: c, now: e.request.Now, seconds: checkSeconds}
-	e.Body = k.append(e.Body[:0], subjects, condition)
+	if e.Body = k.append(e.Body[:0], subjects, condition); len(e.Body) > checkBytesMax {
+		e.fail(413, "the answer would be larger than 16 MiB: ask for fewer addresses at once")
+		return
+	}
 	e.begin(200, mediaJSON)
 	if e.post {
 		e.add(nameCache, valueNoStore)
@@ -141,6 +147,7 @@ type check struct {
 	seconds uint32 // how long the facts in it stay as they are
 }
 
+// append appends the whole answer, or the beginning of one that is too large.
 func (k *check) append(dst []byte, subjects [][]byte, condition condition) []byte {
 	m := &k.core.manifest
 	dst = append(dst, `{"list":`...)
@@ -158,7 +165,9 @@ func (k *check) append(dst []byte, subjects [][]byte, condition condition) []byt
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = k.appendResult(dst, subject)
+		if dst = k.appendResult(dst, subject); len(dst) > checkBytesMax {
+			return dst
+		}
 	}
 	return append(dst, "]}\n"...)
 }

@@ -62,14 +62,15 @@ var arrows = []arrow{
 	{"ucedge/wasm/abi", nil, "both sides share it, so it belongs to neither"},
 	{"ucedge/wasm/guest", []string{"ucedge/core", "ucedge/snapshot", "ucedge/wasm/abi"}, "thin exports over core"},
 	{"ucedge/wasm", nil, "it carries bytes"},
-	{"ucedge/edge", []string{"ucedge/core", "ucedge/snapshot", "ucedge/snapshot/manifest", "ucedge/wasm/abi", "ucedge/internal/compiled"}, "an edge never meets the origin: a file and a signed text lie between them"},
+	{"ucedge/edge", []string{"ucedge/core", "ucedge/snapshot", "ucedge/snapshot/manifest", "ucedge/wasm/abi", "ucedge/internal/compiled", "ucedge/internal/inbound"}, "an edge never meets the origin: a file and a signed text lie between them"},
 	{"ucedge/edge/edgetest", []string{"ucedge/snapshot", "ucedge/snapshot/build", "ucedge/snapshot/manifest", "ucedge/wasm/abi"}, "the suite makes its own world, and knows a host by its URL alone"},
 	{"ucedge/edge/worker/test", []string{"ucedge/edge/edgetest", "ucedge/snapshot", "ucedge/snapshot/build"}, "it writes the images that the tests of the worker sign"},
-	{"ucedge/origin", []string{"ucedge/snapshot", "ucedge/snapshot/build", "ucedge/snapshot/manifest", "ucedge/internal/compiled"}, "an origin never meets the edge: a file and a signed text lie between them"},
+	{"ucedge/origin", []string{"ucedge/snapshot", "ucedge/snapshot/build", "ucedge/snapshot/manifest", "ucedge/internal/compiled", "ucedge/internal/inbound"}, "an origin never meets the edge: a file and a signed text lie between them"},
 	{"ucedge/origin/routes/routestest", []string{"ucedge/origin/routes", "ucedge/snapshot", "ucedge/internal/trial"}, "it lends the real routes to tests"},
 	{"ucedge/internal/compiled", nil, "edge and ledger keep compiled code alike, and share nothing else"},
+	{"ucedge/internal/inbound", nil, "it counts connections for whoever listens"},
 	{"ucedge/internal/data", nil, "tests and benchmarks of every room share it"},
-	{"ucedge/internal/trial", []string{"ucedge/internal/data"}, "tests of every room share it"},
+	{"ucedge/internal/trial", []string{"ucedge/internal/data", "ucedge/snapshot"}, "tests of every room share it"},
 }
 
 // TestArrows holds the arrows for every package of the module, tests left out.
@@ -125,8 +126,7 @@ func (a *arrow) allows(to string) bool {
 
 // unsafeIn are the packages with unsafe code, and why.
 var unsafeIn = map[string]string{
-	"ucedge/wasm/guest":    "it shares its memory with the host",
-	"ucedge/edge/watchdog": "no library makes a timer of the kernel that sends a signal",
+	"ucedge/wasm/guest": "it shares its memory with the host",
 }
 
 // TestUnsafe holds that unsafe code of the project is in these alone.

@@ -3,12 +3,16 @@ package core
 import (
 	"bytes"
 	"encoding/json"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/miekg/dns"
+
+	"ucedge/snapshot"
+	"ucedge/snapshot/build"
 )
 
 // FuzzQuery holds for every message that comes from the network: the answer
@@ -202,6 +206,25 @@ func TestScanLimits(t *testing.T) {
 			if got := bytes.Count(resp.Body, []byte(`"query"`)); resp.Status != want || want == 200 && got != count {
 				t.Errorf("%s, %d addresses: status %d with %d results, want %d", row.media, count, resp.Status, got, want)
 			}
+		}
+	}
+}
+
+// TestCheckBytes holds that an image of prefixes in each other, each with a long
+// name, cannot make an answer for a thousand addresses fill the memory.
+func TestCheckBytes(t *testing.T) {
+	in := build.Input{Zones: worldZones(), Profile: snapshot.Profile{Name: "classic"}}
+	name := strings.Repeat("\x01", snapshot.ASNameMax)
+	for bits := 20; bits <= 120; bits++ {
+		p, _ := netip.MustParseAddr("2001:db8::").Prefix(bits)
+		in.Listings = append(in.Listings, snapshot.Listing{Level: snapshot.Allocation, Prefix: p, Facts: snapshot.Facts{ASN: 64496, ASName: name}})
+	}
+	c := New(newSnapshot(t, in), worldManifest)
+	for count, want := range map[int]int{10: 200, checksMax: 413} {
+		var resp Response
+		c.Serve(&Request{Now: noon, Method: []byte("POST"), Target: []byte("/v1/check"), ContentType: mediaPlain, Body: bytes.Repeat([]byte("2001:db8::1\n"), count)}, &resp)
+		if resp.Status != want || cap(resp.Body) > 2*checkBytesMax {
+			t.Errorf("%d addresses: status %d and %d bytes of memory, want %d", count, resp.Status, cap(resp.Body), want)
 		}
 	}
 }

@@ -125,14 +125,27 @@ func (s *DNSServer) count(transport, outcome string, answer []byte) {
 	}
 }
 
-// servfail appends a SERVFAIL without any section to dst, or nothing if query
-// is not one that may be answered.
+// servfail appends a SERVFAIL to dst, or nothing if query is not one that may be
+// answered. It repeats the question, without which the C library of a mail
+// server takes an answer for somebody else's and waits on, and has an OPT record
+// if the query has (RFC 6891 7).
 func servfail(dst, query []byte) []byte {
 	if len(query) < headerBytes || query[2]&0x80 != 0 {
 		return dst
 	}
+	end := skipQuestions(query)
 	dst = append(dst, query[0], query[1], 0x80|query[2]&0x79, 2) // QR; opcode and RD as asked
-	return append(dst, make([]byte, headerBytes-4)...)
+	dst = append(dst, make([]byte, headerBytes-4)...)
+	if end == 0 || binary.BigEndian.Uint16(query[4:]) != 1 {
+		return dst
+	}
+	header := dst[len(dst)-headerBytes:]
+	header[5] = 1
+	if findOPT(query) == nil {
+		return append(dst, query[headerBytes:end]...)
+	}
+	header[11] = 1
+	return append(append(dst, query[headerBytes:end]...), 0, 0, 41, udpMax>>8, udpMax&0xff, 0, 0, 0, 0, 0, 0)
 }
 
 // udpRoom returns how many bytes an answer to query may have over UDP: what its
@@ -296,7 +309,7 @@ func (c *connections) leave(place *list.Element) {
 }
 
 // serveConn answers the queries on one connection in their order, until it has
-// been idle for tcpIdle, and calls answered after each.
+// been idle for tcpIdle, and calls answered for each.
 func (s *DNSServer) serveConn(ctx context.Context, conn net.Conn, answered func()) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) }) // no further query; an answer under way is sent
@@ -313,11 +326,11 @@ func (s *DNSServer) serveConn(ctx context.Context, conn net.Conn, answered func(
 			return
 		}
 		binary.BigEndian.PutUint16(answer, uint16(len(answer)-2))
+		answered() // before the client can know: connections that it opens then come after
 		conn.SetWriteDeadline(time.Now().Add(tcpQuery))
 		if _, err := conn.Write(answer); err != nil {
 			return
 		}
-		answered()
 	}
 }
 

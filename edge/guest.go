@@ -1,33 +1,66 @@
 package edge
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/tetratelabs/wazero/api"
 
 	"ucedge/core"
+	"ucedge/edge/fuel"
+	"ucedge/snapshot"
 	"ucedge/wasm/abi"
 )
 
-// stderrMax is how much of a guest's dying words is kept: the message of a
-// panic and the first frames of its stack.
-const stderrMax = 2 << 10
+// How many turns of loops a call may take (package fuel): so many, and so many
+// more for each byte that the guest is handed. An answer takes some 250 in all,
+// a thousand listed addresses of /v1/check 75 a byte for each level, and a
+// snapshot of two million addresses opens in a twentieth of one a byte. A
+// million turns are some 5 ms, for which a guest that does not return may hold
+// up the whole process: Go collects no garbage meanwhile, and cannot stop it.
+const (
+	turnsFixed   = 1 << 20
+	turnsPerByte = 1 << 10
+)
 
-// A TrapError is a guest that stopped in the middle of a call, or whose answer
-// broke the interface. The guest is gone; the engine puts a new one in its
-// place.
+// stderrMax is how much of a guest's dying words is kept: the message of a
+// panic and the first frames of its stack. askedMax is how much of what it was
+// asked: a DNS message is smaller.
+const (
+	stderrMax = 2 << 10
+	askedMax  = 512
+)
+
+// A TrapError is a guest that stopped in the middle of a call, took too many
+// turns, or whose answer broke the interface. The guest is gone; the engine
+// puts a new one in its place.
 type TrapError struct {
 	Call   string // name of the export
+	Serial snapshot.Serial
 	Err    error
 	Stderr string // what the guest wrote before, at most 2 KiB
+	Asked  string // the DNS message, or method, target and body, so that somebody can ask it again; at most 512 bytes
 }
 
 func (e *TrapError) Error() string {
-	if e.Stderr == "" {
-		return fmt.Sprintf("guest trapped in %s: %v", e.Call, e.Err)
+	text := fmt.Sprintf("guest trapped in %s, serial %d: %v", e.Call, e.Serial, e.Err)
+	if e.Stderr != "" {
+		text += fmt.Sprintf(": %q", e.Stderr)
 	}
-	return fmt.Sprintf("guest trapped in %s: %v: %q", e.Call, e.Err, e.Stderr)
+	if e.Asked != "" {
+		text += fmt.Sprintf(", asked %q", e.Asked)
+	}
+	return text
+}
+
+// noteAsked notes in err, if it is a TrapError, what the guest was asked.
+func noteAsked(err error, asked ...[]byte) {
+	if trap := (*TrapError)(nil); errors.As(err, &trap) {
+		text := bytes.Join(asked, []byte(" "))
+		trap.Asked = string(text[:min(len(text), askedMax)])
+	}
 }
 
 func (e *TrapError) Unwrap() error { return e.Err }
@@ -52,6 +85,7 @@ func (e *VersionError) Error() string {
 type guest struct {
 	module api.Module
 	memory api.Memory
+	fuel   api.MutableGlobal
 	stderr *tail
 
 	answer, serve, load, setManifest        export
@@ -92,7 +126,11 @@ func (g *guest) exports() error {
 	if g.memory = g.module.Memory(); g.memory == nil {
 		return fmt.Errorf("guest has no export %q", "memory")
 	}
-	v, err := g.call(version)
+	var ok bool
+	if g.fuel, ok = g.module.ExportedGlobal(fuel.Export).(api.MutableGlobal); !ok {
+		return fmt.Errorf("guest has no export %q", fuel.Export)
+	}
+	v, err := g.call(version, 0)
 	if err != nil {
 		return err
 	}
@@ -102,13 +140,20 @@ func (g *guest) exports() error {
 	return g.askBuffer(abi.RequestBytes)
 }
 
-// call calls f and returns its result. It allocates nothing.
-func (g *guest) call(f export, args ...uint64) (uint64, error) {
+// call calls f, which is handed so many bytes, and returns its result. It
+// allocates nothing.
+func (g *guest) call(f export, handed int, args ...uint64) (uint64, error) {
+	turns := turnsFixed + turnsPerByte*uint64(handed)
+	g.fuel.Set(turns)
 	copy(g.stack[:], args)
-	if err := f.function.CallWithStack(context.Background(), g.stack[:]); err != nil {
-		return 0, g.trap(f, err)
+	err := f.function.CallWithStack(context.Background(), g.stack[:])
+	switch {
+	case err == nil:
+		return g.stack[0], nil
+	case g.fuel.Get() == 0:
+		err = fmt.Errorf("no end after %d turns of loops: %w", turns, err)
 	}
-	return g.stack[0], nil
+	return 0, g.trap(f, err)
 }
 
 // trap returns the TrapError of a call of f that failed with err.
@@ -141,7 +186,7 @@ func (g *guest) room(f export, n int) ([]byte, error) {
 
 // askBuffer asks the guest for a request buffer of n bytes or more.
 func (g *guest) askBuffer(n int) error {
-	address, err := g.call(g.requestBuffer, uint64(max(n, abi.RequestBytes)))
+	address, err := g.call(g.requestBuffer, n, uint64(max(n, abi.RequestBytes)))
 	if err != nil {
 		return err
 	}
@@ -160,7 +205,7 @@ func (g *guest) appendAnswer(dst, query []byte, now int64, gate core.Gate) ([]by
 		return dst, err
 	}
 	copy(b, query)
-	result, err := g.call(g.answer, uint64(len(query)), uint64(now), uint64(gate))
+	result, err := g.call(g.answer, len(query), uint64(len(query)), uint64(now), uint64(gate))
 	if err != nil {
 		return dst, err
 	}
@@ -177,7 +222,7 @@ func (g *guest) exchange(req *core.Request, resp *core.Response) error {
 		return err
 	}
 	abi.AppendRequest(b[:0], &g.asked)
-	result, err := g.call(g.serve, uint64(size))
+	result, err := g.call(g.serve, size, uint64(size))
 	if err != nil {
 		return err
 	}
@@ -205,7 +250,8 @@ func (g *guest) open(generation *Generation, manifest []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := g.refusable(g.load, image, uint64(len(generation.Image)), filter, uint64(len(generation.Filter))); err != nil {
+	handed := len(generation.Image) + len(generation.Filter)
+	if err := g.refusable(g.load, handed, image, uint64(len(generation.Image)), filter, uint64(len(generation.Filter))); err != nil {
 		return err
 	}
 	return g.renew(manifest)
@@ -216,7 +262,7 @@ func (g *guest) copyIn(b []byte) (uint64, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
-	address, err := g.call(g.imageBuffer, uint64(len(b)))
+	address, err := g.call(g.imageBuffer, len(b), uint64(len(b)))
 	if err != nil {
 		return 0, err
 	}
@@ -233,17 +279,17 @@ func (g *guest) renew(frame []byte) error {
 		return err
 	}
 	copy(b, frame)
-	return g.refusable(g.setManifest, uint64(len(frame)))
+	return g.refusable(g.setManifest, len(frame), uint64(len(frame)))
 }
 
-// refusable calls f, whose result is a status, and returns a RefusalError with
+// refusable calls f as call does, whose result is a status, and returns a RefusalError with
 // the guest's last message if the status is not 0.
-func (g *guest) refusable(f export, args ...uint64) error {
-	status, err := g.call(f, args...)
+func (g *guest) refusable(f export, handed int, args ...uint64) error {
+	status, err := g.call(f, handed, args...)
 	if err != nil || uint32(status) == 0 {
 		return err
 	}
-	result, err := g.call(g.lastMessage)
+	result, err := g.call(g.lastMessage, 0)
 	if err != nil {
 		return err
 	}

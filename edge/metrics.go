@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -20,6 +21,7 @@ type Metrics struct {
 	answers  *prometheus.CounterVec
 	queries  *prometheus.CounterVec
 	failures *prometheus.CounterVec
+	refused  prometheus.Counter
 }
 
 // NewMetrics returns metrics of an edge that answers from e.
@@ -41,9 +43,12 @@ func NewMetrics(e Engine) *Metrics {
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ucedge_sync_failures_total", Help: "Attempts to follow the source of snapshots that failed, by reason.",
 		}, []string{"reason"}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "ucedge_connections_refused_total", Help: "HTTP connections for which there was no room, of one client or at all.",
+		}),
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(m.requests, m.seconds, m.answers, m.queries, m.failures, snapshotCollector{e},
+	registry.MustRegister(m.requests, m.seconds, m.answers, m.queries, m.failures, m.refused, snapshotCollector{e},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.Handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	return m
@@ -65,6 +70,14 @@ func (m *Metrics) query(transport, outcome string) {
 
 // answer counts one DNS answer.
 func (m *Metrics) answer(rcode int) { m.answers.WithLabelValues(rcodeText(rcode)).Inc() }
+
+// connectionRefused counts one connection that was closed at once. The nil
+// Metrics counts nothing.
+func (m *Metrics) connectionRefused(net.Conn) {
+	if m != nil {
+		m.refused.Inc()
+	}
+}
 
 // SyncFailed counts one attempt to sync that failed. There must be few reasons.
 func (m *Metrics) SyncFailed(reason string) { m.failures.WithLabelValues(reason).Inc() }

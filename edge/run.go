@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"ucedge/internal/inbound"
 )
 
 // keyCheck is how often a key file is looked at: a revoked key works that much
@@ -37,7 +39,7 @@ type Config struct {
 
 	KeyFile    string         // asks HTTP clients for a key; see ParseKeys; read again when it changes
 	Rate       float64        // requests a second for each client; 0 is no limit
-	Trusted    []netip.Prefix // proxies whose X-Forwarded-For is believed
+	Trusted    []netip.Prefix // proxies whose X-Forwarded-For is believed, and which may have any number of connections
 	DNSAllowed []netip.Prefix // clients that DNS answers; empty is everybody
 
 	Log       *slog.Logger          // nil is slog.Default
@@ -89,11 +91,12 @@ func (c *Config) serve(ctx context.Context, gate *Gatekeeper, l *listeners) erro
 		time.Sleep(c.Drain)
 		return nil
 	})
+	limits := c.connections()
 	if l.https != nil {
-		parts.Go(func() error { return serveHTTP(open, l.https, handler, c.TLS, c.Log) })
+		parts.Go(func() error { return serveHTTP(open, inbound.Listen(l.https, limits), handler, c.TLS, c.Log) })
 	}
 	if l.http != nil {
-		parts.Go(func() error { return serveHTTP(open, l.http, handler, nil, c.Log) })
+		parts.Go(func() error { return serveHTTP(open, inbound.Listen(l.http, limits), handler, nil, c.Log) })
 	}
 	if l.admin != nil {
 		parts.Go(func() error { return serveHTTP(open, l.admin, adminHandler(handler, c.Metrics), nil, c.Log) })
@@ -109,6 +112,15 @@ func (c *Config) serve(ctx context.Context, gate *Gatekeeper, l *listeners) erro
 		parts.Go(func() error { c.watchKeys(ctx, gate); return nil })
 	}
 	return parts.Wait()
+}
+
+// connections bounds the connections to a listener for clients. A proxy and this
+// machine are all their clients, and have no bound of their own.
+func (c *Config) connections() inbound.Limits {
+	return inbound.Limits{
+		All: connectionsMax, Peer: peerConnectionsMax, Refuse: c.Metrics.connectionRefused,
+		Exempt: func(a netip.Addr) bool { return a.IsLoopback() || contains(c.Trusted, a) },
+	}
 }
 
 // unlessEnded returns err, or nil if it only says that ctx has ended.

@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -319,8 +321,17 @@ func TestRunSaysWhatItCannotDo(t *testing.T) {
 // bubble's.
 type pipeListener struct {
 	conns chan net.Conn
+	peer  net.Addr // of all of them; nil is what a pipe says
 	once  sync.Once
 }
+
+// A pipeConn is the server's end of a connection, with an address at its other.
+type pipeConn struct {
+	net.Conn
+	peer net.Addr
+}
+
+func (c pipeConn) RemoteAddr() net.Addr { return c.peer }
 
 func (l *pipeListener) Accept() (net.Conn, error) {
 	conn, ok := <-l.conns
@@ -335,8 +346,57 @@ func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
 // dial returns the client's end of a connection to the listener.
 func (l *pipeListener) dial() net.Conn {
 	client, server := net.Pipe()
+	if l.peer != nil {
+		server = pipeConn{server, l.peer}
+	}
 	l.conns <- server
 	return client
+}
+
+// TestNobodyHoldsAllConnections: one client has so many connections and no more,
+// a proxy as many as it likes.
+func TestNobodyHoldsAllConnections(t *testing.T) {
+	for name, row := range map[string]struct {
+		trusted []netip.Prefix
+		peer    string
+		open    int // of twice as many as a client may have
+	}{
+		"a client":      {nil, "192.0.2.1:1", peerConnectionsMax},
+		"a proxy":       {[]netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, "192.0.2.1:1", 2 * peerConnectionsMax},
+		"this machine":  {nil, "127.0.0.1:1", 2 * peerConnectionsMax},
+		"another proxy": {[]netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, "[2001:db8::1]:1", peerConnectionsMax},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				ln := &pipeListener{conns: make(chan net.Conn), peer: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(row.peer))}
+				c := &Config{Engine: NewNativeEngine(""), Trusted: row.trusted, Log: slog.New(slog.DiscardHandler)}
+				c.Metrics = NewMetrics(c.Engine)
+				ended := make(chan error)
+				go func() { ended <- c.serve(ctx, new(Gatekeeper), &listeners{http: ln}) }()
+				open := 0
+				for range 2 * peerConnectionsMax {
+					conn := ln.dial()
+					defer conn.Close()
+					if _, err := io.WriteString(conn, "GET"); err == nil {
+						open++
+					}
+				}
+				if open != row.open {
+					t.Errorf("%d connections of %d were taken, want %d", open, 2*peerConnectionsMax, row.open)
+				}
+				w := httptest.NewRecorder()
+				c.Metrics.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+				if line := fmt.Sprintf("\nucedge_connections_refused_total %d\n", 2*peerConnectionsMax-row.open); !strings.Contains(w.Body.String(), line) {
+					t.Errorf("the metrics do not say %q", line)
+				}
+				cancel()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
 }
 
 // TestSlowClientsAreLeftAlone holds how long the server waits for whom.

@@ -24,6 +24,15 @@ const (
 	streamsMax    = 250              // requests at once on one HTTP/2 connection
 )
 
+// Connections at once to one listener. A client, which is an IPv4 address or an
+// IPv6 /64, has one or a few for each of its mail filters' processes; without a
+// bound, one that opened all it could and asked for nothing would take the
+// edge's memory and descriptors for idleTimeout each.
+const (
+	connectionsMax     = 1 << 13
+	peerConnectionsMax = 1 << 8
+)
+
 // serveHTTP answers HTTP/1.1 and HTTP/2 on ln until ctx ends, and then lets the
 // requests under way finish. Without config HTTP/2 is the unencrypted kind with
 // prior knowledge (RFC 9113 3.3). A handler that is an h2.Handler too answers

@@ -3,7 +3,6 @@ package edge_test
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +24,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"ucedge/edge"
+	"ucedge/internal/trial"
 	"ucedge/snapshot"
 	"ucedge/snapshot/build"
 	"ucedge/snapshot/manifest"
@@ -68,27 +68,6 @@ func inputOf(address string, prefixes ...string) build.Input {
 		in.Listings = append(in.Listings, snapshot.Listing{Level: snapshot.Allocation, Prefix: netip.MustParsePrefix(p)})
 	}
 	return in
-}
-
-// halved returns an image that lists 2^29 addresses and claims half of them.
-func halved(t testing.TB, image []byte) []byte {
-	s, err := snapshot.Open(image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	image = bytes.Clone(image)
-	for i, x := range s.Sections() {
-		if x.Kind != snapshot.KindCollateral {
-			continue
-		}
-		body := image[x.Offset : x.Offset+x.Length]
-		at := bytes.Index(body, binary.AppendUvarint(nil, 1<<29))
-		copy(body[at:], binary.AppendUvarint(nil, 1<<28)) // the same length
-		row := image[snapshot.HeaderSize+i*snapshot.SectionSize:]
-		binary.LittleEndian.PutUint64(row[16:], snapshot.Checksum(body))
-	}
-	binary.LittleEndian.PutUint64(image[24:], snapshot.HeaderSum(image, len(s.Sections())))
-	return image
 }
 
 // A release is a manifest with the wire bytes of its objects.
@@ -412,7 +391,7 @@ func TestRefusals(t *testing.T) {
 		{name: "too much of the address space", reason: edge.OverLimit, signed: list("32.0.0.0/3")},
 		{name: "more than it claims", reason: edge.OverLimit, signed: func(w *world, r *release) []byte {
 			*r = w.origin.release(r.manifest.Serial, inputOf("198.51.100.9", "32.0.0.0/3"))
-			image := halved(w.t, r.open(w.t, manifest.Base))
+			image := trial.Halved(w.t, r.open(w.t, manifest.Base))
 			filter, err := build.Filter(image)
 			if err != nil {
 				w.t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
 	"ucedge/core"
+	"ucedge/edge/fuel"
 	"ucedge/internal/compiled"
 )
 
@@ -32,7 +33,8 @@ type WasmOptions struct {
 
 // A WasmEngine runs the core as a WebAssembly guest on wazero: a fixed number
 // of instances, each with its own copy of the image. A guest sees no file, no
-// network and no clock; it can only answer.
+// network and no clock; it can only answer, and traps if it takes too long for
+// that.
 type WasmEngine struct {
 	runtime  wazero.Runtime
 	cache    wazero.CompilationCache
@@ -61,6 +63,10 @@ func NewWasmEngine(ctx context.Context, module []byte, options WasmOptions) (*Wa
 
 // start compiles the module and makes the first crew.
 func (e *WasmEngine) start(ctx context.Context, module []byte) error {
+	module, err := fuel.Add(module)
+	if err != nil {
+		return err
+	}
 	config := wazero.NewRuntimeConfig().WithMemoryLimitPages(guestPagesMax)
 	seal := func() error { return nil } // what cannot be sealed is compiled at the next start
 	if e.options.CacheDir != "" {
@@ -75,7 +81,6 @@ func (e *WasmEngine) start(ctx context.Context, module []byte) error {
 	if _, err := wasi_snapshot_preview1.Instantiate(ctx, e.runtime); err != nil {
 		return err
 	}
-	var err error
 	workers := experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0))
 	if e.compiled, err = e.runtime.CompileModule(workers, module); err != nil {
 		return err
@@ -163,14 +168,22 @@ func (e *WasmEngine) Renew(ctx context.Context, g *Generation) error {
 // Serve implements Engine. After an error the response holds nothing of use; a
 // guest that trapped is a *TrapError.
 func (e *WasmEngine) Serve(ctx context.Context, req *core.Request, resp *core.Response) error {
-	return e.withGuest(ctx, func(g *guest) error { return g.exchange(req, resp) })
+	return e.withGuest(ctx, func(g *guest) error {
+		err := g.exchange(req, resp)
+		if err != nil {
+			noteAsked(err, req.Method, req.Target, req.Body)
+		}
+		return err
+	})
 }
 
 // Answer implements Engine.
 func (e *WasmEngine) Answer(ctx context.Context, dst, query []byte, now int64, gate core.Gate) ([]byte, error) {
 	out := dst
 	err := e.withGuest(ctx, func(g *guest) (err error) {
-		out, err = g.appendAnswer(dst, query, now, gate)
+		if out, err = g.appendAnswer(dst, query, now, gate); err != nil {
+			noteAsked(err, query)
+		}
 		return err
 	})
 	return out, err
@@ -190,20 +203,24 @@ func (e *WasmEngine) withGuest(ctx context.Context, call func(*guest) error) err
 	}
 	defer func() { c.free <- s }()
 	if err = call(s.guest); err != nil {
-		e.check(s, err)
+		c.check(s, err)
 	}
 	return err
 }
 
 // check empties the slot of a guest that trapped with err.
-func (e *WasmEngine) check(s *slot, err error) {
-	if trap := (*TrapError)(nil); !errors.As(err, &trap) {
+func (c *crew) check(s *slot, err error) {
+	trap := (*TrapError)(nil)
+	if !errors.As(err, &trap) {
 		return
 	}
-	e.traps.Add(1)
+	if g := c.generation.Load(); g != nil {
+		trap.Serial = g.Manifest.Serial
+	}
+	c.engine.traps.Add(1)
 	s.discard()
-	if e.options.OnTrap != nil {
-		e.options.OnTrap(err)
+	if c.engine.options.OnTrap != nil {
+		c.engine.options.OnTrap(err)
 	}
 }
 
@@ -389,7 +406,7 @@ func (c *crew) renewAll(held []*slot, frame []byte) error {
 		case err == nil:
 			renewed = true
 		case !renewed:
-			c.engine.check(s, err)
+			c.check(s, err)
 			return err
 		default:
 			s.discard()

@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/miekg/dns"
 
 	"ucedge/core"
 	"ucedge/snapshot"
@@ -92,10 +95,14 @@ func TestWasmEngineKeepsWhatItHasWhenALoadFails(t *testing.T) {
 	if err := e.Load(ctx, marked('a', 1)); err != nil {
 		t.Fatal(err)
 	}
-	bad, huge, list := marked('b', 2), marked('b', 2), marked('b', 2)
+	bad, huge, list, loop := marked('b', 2), marked('b', 2), marked('b', 2), marked('b', 2)
 	bad.Image = []byte("bad image")
 	huge.Image = make([]byte, 65<<20)
 	list.Manifest.List = "refused"
+	loop.Image = []byte("loop")
+	if err := e.Load(ctx, loop); !outOfTurns(err) {
+		t.Errorf("an image at which the guest never returns: got error %v", err)
+	}
 	for _, row := range []struct {
 		name string
 		g    *Generation
@@ -166,18 +173,84 @@ func TestWasmEngineReplacesGuestsThatTrap(t *testing.T) {
 			t.Errorf("after %s: %d of %d instances busy, want 0 of 2", name, busy, all)
 		}
 	}
-	for query, stderr := range map[string]string{"panic": "as asked", "exit": "", "outside": ""} {
+	for query, stderr := range map[string]string{"panic": "as asked", "exit": "", "outside": "", "loop": ""} {
 		dst := []byte("before")
 		got, err := e.Answer(ctx, dst, []byte(query), 0, core.Open)
 		trapped("answer "+query, err, stderr)
+		if trap := (*TrapError)(nil); errors.As(err, &trap) && (trap.Asked != query || trap.Serial != 7) {
+			t.Errorf("answer %s: it tells of %q at serial %d", query, trap.Asked, trap.Serial)
+		}
+		if outOfTurns(err) != (query == "loop") {
+			t.Errorf("answer %s: took too many turns: %v", query, outOfTurns(err))
+		}
 		if string(got) != "before" {
 			t.Errorf("answer %s: got %q, want only what was there before", query, got)
 		}
 	}
-	for target, stderr := range map[string]string{"panic": "as asked", "exit": "", "outside": "", "malformed": "", "early": ""} {
+	for target, stderr := range map[string]string{"panic": "as asked", "exit": "", "outside": "", "malformed": "", "early": "", "loop": ""} {
 		var resp core.Response
-		err := e.Serve(ctx, &core.Request{Target: []byte(target)}, &resp)
+		body := bytes.Repeat([]byte{'x'}, 1000)
+		err := e.Serve(ctx, &core.Request{Method: []byte("POST"), Target: []byte(target), Body: body}, &resp)
 		trapped("serve "+target, err, stderr)
+		asked := "POST " + target + " " + string(body)
+		if trap := (*TrapError)(nil); errors.As(err, &trap) && trap.Asked != asked[:askedMax] {
+			t.Errorf("serve %s: it tells of %q", target, trap.Asked)
+		}
+	}
+}
+
+// outOfTurns reports whether err is a guest that took too many turns.
+func outOfTurns(err error) bool {
+	trap := (*TrapError)(nil)
+	return errors.As(err, &trap) && strings.HasPrefix(trap.Err.Error(), "no end after ")
+}
+
+// TestTurns holds that what the core does at most is far from what it may do:
+// it counts, so the figures are the same on every machine.
+func TestTurns(t *testing.T) {
+	e := wasmEngine(t, realGuest, WasmOptions{Instances: 1})
+	facts := snapshot.Facts{Count: 9, Threshold: 5, ASN: 64496, ASName: "Example Networks, Inc.", First: 1, Last: 1 << 20, End: 1 << 20, Kinds: snapshot.Spamtrap}
+	var listings []snapshot.Listing
+	for i := range 1000 {
+		a := netip.AddrFrom4([4]byte{11, 0, byte(i >> 8), byte(i)})
+		listings = append(listings, snapshot.Listing{Level: snapshot.Address, Prefix: netip.PrefixFrom(a, 32), Facts: facts})
+	}
+	g := world(t, 2, listings...)
+	if err := e.Load(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	s := <-e.current.Load().free
+	defer func() { e.current.Load().free <- s }()
+	taken := func(handed int) (turns, most uint64) {
+		most = turnsFixed + turnsPerByte*uint64(handed)
+		return most - s.guest.fuel.Get(), most
+	}
+	query := packed(t, "1.2.0.11.dnsbl-1.bl.example.", dns.TypeTXT)
+	if _, err := s.guest.appendAnswer(nil, query, g.Manifest.Built, core.Open); err != nil {
+		t.Fatal(err)
+	}
+	turns, most := taken(len(query))
+	t.Logf("an answer takes %d turns of %d", turns, most)
+	if turns > 1000 {
+		t.Errorf("an answer takes %d turns, want less than 1000", turns)
+	}
+	body, separator := []byte(nil), byte('[')
+	for _, l := range listings {
+		body = append(append(body, separator, '"'), l.Prefix.Addr().String()...)
+		body, separator = append(body, '"'), ','
+	}
+	req := &core.Request{
+		Now: g.Manifest.Built, Method: []byte("POST"), Target: []byte("/v1/check"), ContentType: []byte("application/json"),
+		Body: append(body, ']'),
+	}
+	resp := new(core.Response)
+	if err := s.guest.exchange(req, resp); err != nil || resp.Status != 200 {
+		t.Fatalf("status %d, error %v", resp.Status, err)
+	}
+	turns, most = taken(abi.RequestSize(&s.guest.asked))
+	t.Logf("1000 listed addresses take %d turns of %d", turns, most)
+	if turns > most/10 {
+		t.Errorf("1000 listed addresses of one level take %d turns, want less than a tenth of %d", turns, most)
 	}
 }
 

@@ -60,17 +60,15 @@ func (t *facts) lessSystem(i, j int) bool {
 }
 
 func (t *facts) checkRows() error {
-	seen := make(map[row]bool) // as many as differ, whatever the image says
+	if i := t.rowTwice(); i >= 0 {
+		return fault("rows", i, "row twice")
+	}
 	systems, texts := make([]bool, t.names.n+1), make([]bool, t.texts.n+1)
 	for i := range t.rows {
 		r := t.row(i)
-		switch {
-		case seen[r]:
-			return fault("rows", i, "row twice")
-		case int(r[rowSystem]) > t.names.n || int(r[rowText]) > t.texts.n:
+		if int(r[rowSystem]) > t.names.n || int(r[rowText]) > t.texts.n {
 			return fault("rows", i, "AS or text that is not there")
 		}
-		seen[r] = true
 		systems[r[rowSystem]], texts[r[rowText]] = true, true
 	}
 	if slices.Contains(systems[1:], false) || slices.Contains(texts[1:], false) {
@@ -82,6 +80,26 @@ func (t *facts) checkRows() error {
 		}
 	}
 	return nil
+}
+
+// rowTwice returns a row that stands before, too, or -1. It sorts numbers of
+// rows, as a row may be of one byte, and a set of them takes a hundred for each.
+func (t *facts) rowTwice() int {
+	order := make([]uint32, t.rows)
+	for i := range order {
+		order[i] = uint32(i)
+	}
+	compare := func(i, j uint32) int {
+		a, b := t.row(int(i)), t.row(int(j))
+		return slices.Compare(a[:], b[:])
+	}
+	slices.SortFunc(order, compare)
+	for k := 1; k < len(order); k++ {
+		if compare(order[k-1], order[k]) == 0 {
+			return int(max(order[k-1], order[k]))
+		}
+	}
+	return -1
 }
 
 // families calls do for each family of each level.

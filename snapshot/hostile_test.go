@@ -2,12 +2,15 @@ package snapshot_test
 
 import (
 	"bytes"
+	"cmp"
 	"math"
 	"net/netip"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"ucedge/snapshot"
 	"ucedge/snapshot/build"
@@ -209,16 +212,29 @@ func TestHostile(t *testing.T) {
 	}
 }
 
+// askedOf returns how many listings of a level to ask for, so that asking takes a
+// moment whatever the file: a question may pass all items of a level.
+func askedOf(s *snapshot.Snapshot) int {
+	items := 1
+	for _, x := range s.Sections() {
+		if x.Kind == snapshot.KindNets || x.Kind == snapshot.KindPoints {
+			items += x.Count
+		}
+	}
+	return min(300, 1<<17/items)
+}
+
 // exercise asks s for all sorts of addresses. Whatever the file, an answer
 // must hold the address that was asked for.
 func exercise(t testing.TB, s *snapshot.Snapshot) {
 	t.Helper()
+	most := askedOf(s)
 	var ask []netip.Addr
 	for level := snapshot.Combined; level <= snapshot.System+1; level++ {
 		n := 0
 		for l := range s.Listings(level) {
 			ask = append(ask, l.Prefix.Addr(), l.Prefix.Addr().Prev(), last(l.Prefix), last(l.Prefix).Next())
-			if n++; n > 300 {
+			if n++; n > most {
 				break
 			}
 		}
@@ -331,6 +347,9 @@ func FuzzOpenLookup(f *testing.F) {
 	}
 	f.Add(image)
 	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) > 32<<10 {
+			return // six bytes may be 64 listings, and more of them find no more
+		}
 		openCheckRebuild(t, b)
 		openCheckRebuild(t, fixed(b))
 	})
@@ -343,6 +362,9 @@ func FuzzPoints(f *testing.F) {
 		f.Add(pointsSection(f, n), uint16(n), false)
 	}
 	f.Fuzz(func(t *testing.T, b []byte, n uint16, v6 bool) {
+		if n > 2*snapshot.BlockSize*snapshot.GroupSize {
+			return // more groups find no more
+		}
 		image, err := build.Image(build.Input{Zones: threeZones()})
 		if err != nil {
 			t.Fatal(err)
@@ -489,4 +511,91 @@ func TestCollateral(t *testing.T) {
 	if got := s.Collateral(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
+}
+
+// repeated returns a section of the net 0.0.0.0/1 many times and both of its halves,
+// which are excluded.
+func repeated(level snapshot.Level, times int) raw {
+	n := times + 2
+	lengths := append(bytes.Repeat([]byte{1}, times), 2, 2)
+	body := slices.Concat([]byte{32, 0, 1, 0}, lengths, make([]byte, 4*n), bytes.Repeat([]byte{1}, times), []byte{0, 0})
+	body[4+n+2*(n-1)+1] = 64
+	return raw{snapshot.KindNets, level, 4, n, body}
+}
+
+// TestHostileTime holds that a question passes each net of an image once at
+// most, also if they break the format so that all lie in each other: of a few
+// megabytes it would otherwise take an hour.
+func TestHostileTime(t *testing.T) {
+	image, _ := mustImage(t, build.Input{Zones: threeZones(), Listings: []snapshot.Listing{{Level: 3, Prefix: netip.MustParsePrefix("2001:db8::/32")}}})
+	sections := parts(t, image)
+	sections = slices.Insert(sections, len(sections)-1, repeated(snapshot.Allocation, 1<<20))
+	s, err := snapshot.Open(assemble(sections))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan bool, 1)
+	go func() { answered <- s.AnyBelow(snapshot.Allocation, netip.MustParsePrefix("0.0.0.0/0"), 0) }()
+	select {
+	case listed := <-answered:
+		if listed {
+			t.Error("an address is listed, want all excluded")
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("no answer within half a minute")
+	}
+}
+
+// TestHostileMemory holds that to read an image takes a few times its bytes at
+// most, however many items it makes of them, and whatever Check says.
+func TestHostileMemory(t *testing.T) {
+	const most = 4
+	image, _ := mustImage(t, build.Input{Zones: threeZones(), Listings: []snapshot.Listing{{Level: 3, Prefix: netip.MustParsePrefix("192.0.2.0/24")}}})
+	sections := parts(t, image)
+	for _, tt := range []struct {
+		name string
+		add  raw
+	}{
+		{"a row of four bytes each", manyRows(1 << 18)},
+		{"64 points of six bytes", densePoints(1 << 15)},
+		{"nets of six bytes", repeated(snapshot.Allocation, 1<<18)},
+	} {
+		with := slices.DeleteFunc(slices.Clone(sections), func(x raw) bool { return x.kind == tt.add.kind && x.level == tt.add.level })
+		with = append(with, tt.add)
+		slices.SortFunc(with, func(a, b raw) int { return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.level, b.level)) })
+		b := assemble(with)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		s, err := snapshot.Open(b)
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		err = s.Check()
+		s.Sane(snapshot.DefaultLimits())
+		runtime.ReadMemStats(&after)
+		if took := int(after.TotalAlloc - before.TotalAlloc); took > most*len(b) {
+			t.Errorf("%s: %d bytes of memory for %d of an image, want at most %d times as much (check: %v)", tt.name, took, len(b), most, err)
+		}
+	}
+}
+
+// manyRows returns a section of n rows, which differ in their count alone.
+func manyRows(n int) raw {
+	body := []byte{4, 0, 0, 0, 0, 0, 0, 0}
+	for i := range n {
+		body = le.AppendUint32(body, uint32(i))
+	}
+	return raw{snapshot.KindRows, 0, 0, n, body}
+}
+
+// densePoints returns a section of so many blocks of neighbouring addresses,
+// whose payloads all begin at byte 0 and have no bytes.
+func densePoints(blocks int) raw {
+	groups := (blocks + snapshot.GroupSize - 1) / snapshot.GroupSize
+	body := make([]byte, 4*groups+2*blocks)
+	for i := range blocks {
+		body = le.AppendUint32(body, uint32(9<<24+i*snapshot.BlockSize))
+	}
+	return raw{snapshot.KindPoints, 1, 4, blocks * snapshot.BlockSize, body}
 }

@@ -162,31 +162,7 @@ func (f *family) prefix(a addr, n int) netip.Prefix {
 func (f *family) anyBelow(a addr, n int, now int64, facts *facts) bool {
 	over := f.find(a, n+1, now, facts) // what holds the whole of the prefix
 	listed := over.point >= 0 || over.net >= 0 && f.nets.row(over.net) != 0
-	if listed && !f.filled(a, n, now, facts) {
-		return true
-	}
-	return f.anyPoint(a, n, now, facts) || f.anyNet(a, n, now, facts)
-}
-
-// filled says whether longer nets that have not ended, taken together, hold
-// every address of the prefix of n bits at a. If they do not, and that prefix
-// is listed, then so is an address of it: a point could not but list it, too.
-func (f *family) filled(a addr, n int, now int64, facts *facts) bool {
-	t := &f.nets
-	next, last := a, a.last(n)
-	for i := t.inside(a, n); i < t.len() && !last.less(t.addr(i)); i++ {
-		if expired(facts.end(t.row(i)), now) || t.addr(i).less(next) {
-			continue
-		}
-		if next.less(t.addr(i)) {
-			return false
-		}
-		var over bool
-		if next, over = t.addr(i).follows(t.bits(i)); over {
-			return true
-		}
-	}
-	return last.less(next)
+	return f.anyNet(a, n, listed, now, facts) || f.anyPoint(a, n, now, facts)
 }
 
 // inside returns the first prefix that starts in the prefix of n bits at a and
@@ -210,24 +186,63 @@ func (a addr) before() addr {
 	return addr{a.hi, a.lo - 1}
 }
 
-// anyNet says whether a net inside the prefix of n bits at a lists an address.
-func (f *family) anyNet(a addr, n int, now int64, facts *facts) bool {
+// anyNet says whether nets list an address of the prefix of n bits at a, of
+// which those that no net inside holds are listed or not. It passes each of
+// these nets once, as there may be many of which none lists anything. Points
+// cannot but list an address, too.
+func (f *family) anyNet(a addr, n int, listed bool, now int64, facts *facts) bool {
 	t := &f.nets
-	last := a.last(n)
-	for i := t.inside(a, n); i < t.len() && !last.less(t.addr(i)); i++ {
-		if t.row(i) == 0 || expired(facts.end(t.row(i)), now) {
+	last, first := a.last(n), t.inside(a, n)
+	next, up := a, -1 // no address before next is listed; what holds it is up or around up
+	for i := first; ; i++ {
+		more := i < t.len() && !last.less(t.addr(i))
+		if more && expired(facts.end(t.row(i)), now) {
 			continue
 		}
-		if !f.filled(t.addr(i), t.bits(i), now, facts) {
-			return true
+		until := last
+		if more {
+			until = t.addr(i)
 		}
+		for next.less(until) || !more && next == last {
+			up = f.holder(up, first, next, now, facts)
+			if up < 0 {
+				if listed || !more {
+					return listed
+				}
+				next = until
+				break
+			}
+			if t.row(up) != 0 {
+				return true
+			}
+			var over bool
+			if next, over = t.addr(up).follows(t.bits(up)); over || until.less(next) {
+				next = until
+				break
+			}
+		}
+		if !more {
+			return false
+		}
+		up = i
 	}
-	return false
+}
+
+// holder returns the longest net that has not ended and holds a, of net i and
+// those around it from the net first on, or -1.
+func (f *family) holder(i, first int, a addr, now int64, facts *facts) int {
+	t := &f.nets
+	for i >= first && (!t.covers(i, a) || expired(facts.end(t.row(i)), now)) {
+		i = t.parent(i)
+	}
+	if i < first {
+		return -1
+	}
+	return i
 }
 
 // anyPoint says whether a point inside the prefix of n bits at a lists an
-// address. Longer nets can hide a point, and if they list something, anyNet
-// finds it.
+// address. Longer nets can hide a point.
 func (f *family) anyPoint(a addr, n int, now int64, facts *facts) bool {
 	if f.points.n == 0 || n >= f.bits {
 		return false
@@ -241,7 +256,7 @@ func (f *family) anyPoint(a addr, n int, now int64, facts *facts) bool {
 			return true
 		}
 		key := f.points.at(rank)
-		if !f.filled(addr{key << (64 - f.points.width), 0}, f.bits, now, facts) {
+		if f.anyNet(addr{key << (64 - f.points.width), 0}, f.bits, true, now, facts) {
 			return true
 		}
 	}

@@ -316,3 +316,62 @@ func checkAddress(t *testing.T, s, gated *snapshot.Snapshot, filter *snapshot.Fi
 		}
 	}
 }
+
+// TestAnyBelow compares worlds in which few addresses stay listed with the slow
+// rule: whether one does depends on nets within nets that fill each other up, on
+// exclusions, and on what has ended.
+func TestAnyBelow(t *testing.T) {
+	const now = 490000 * 3600
+	found := map[bool]int{}
+	for seed := range uint64(600) {
+		r := rand.New(rand.NewPCG(seed, 3))
+		base := sixtyFours[r.IntN(len(sixtyFours))]
+		from, depth := 61, 6 // points are at three
+		switch r.IntN(4) {
+		case 0, 1:
+			base, from, depth = netip.MustParseAddr("192.0.2.0"), 27, 5
+		case 2:
+			base, from, depth = netip.MustParseAddr("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffe0"), 123, 5
+		}
+		var list []snapshot.Listing
+		for range 1 + r.IntN(5) {
+			p, _ := vary(base, from, depth, r.IntN(1<<depth)).Prefix(from + r.IntN(depth+1))
+			list = fill(r, list, p, from+depth)
+		}
+		_, s := mustImage(t, build.Input{Zones: threeZones(), Listings: list})
+		want, err := build.Canonical(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for bits := from - 1; bits <= from+depth; bits++ {
+			for v := 0; v < 1<<depth; v += 1 << (from + depth - max(bits, from)) {
+				p, _ := vary(base, from, depth, v).Prefix(bits)
+				got := s.AnyBelow(snapshot.Address, p, now)
+				if model := modelBelow(want, snapshot.Address, p, now); got != model {
+					t.Fatalf("seed %d, %v: got %v, want %v of %+v", seed, p, got, model, want)
+				}
+				found[got]++
+			}
+		}
+	}
+	if min(found[true], found[false]) < 5000 {
+		t.Errorf("%v: one answer is so rare that this shows little", found)
+	}
+}
+
+// fill lists p and then, mostly, both of its halves, down to so many bits. What is
+// of the last ones is excluded, as a rule.
+func fill(r *rand.Rand, list []snapshot.Listing, p netip.Prefix, most int) []snapshot.Listing {
+	l := snapshot.Listing{Level: snapshot.Address, Prefix: p, Excluded: r.IntN(4) == 0 || p.Bits() == most && r.IntN(20) > 0}
+	if !l.Excluded && r.IntN(4) == 0 {
+		l.Facts.End = 490000 - 1 + snapshot.Hour(2*r.IntN(2))
+	}
+	if r.IntN(12) > 0 {
+		list = append(list, l)
+	}
+	if p.Bits() == most || r.IntN(12) == 0 {
+		return list
+	}
+	list = fill(r, list, netip.PrefixFrom(p.Addr(), p.Bits()+1), most)
+	return fill(r, list, netip.PrefixFrom(vary(p.Addr(), p.Bits(), 1, 1), p.Bits()+1), most)
+}

@@ -18,7 +18,6 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"ucedge/edge"
-	"ucedge/edge/watchdog"
 	"ucedge/wasm"
 )
 
@@ -48,7 +47,7 @@ func (f *edgeFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	addChoice(cmd, &f.engine, "engine", "wasm", "what answers: wasm (the guest, as on a CDN) or native (the same core without it)", "wasm", "native")
 	flags.IntVar(&f.instances, "instances", 0, "guests that answer at once; 0 is one a processor")
-	flags.StringVar(&f.host, "host", "", "NAME[:PORT] of DNS over HTTPS here, told by discovery (RFC 9462); without PORT that of --https, or 443 behind a proxy")
+	flags.StringVar(&f.host, "host", "", "NAME[:PORT] of DNS over HTTPS here, told by discovery (RFC 9462) unless there are --keys; without PORT that of --https, or 443 behind a proxy")
 	flags.StringVar(&f.cache, "cache", "", "folder for compiled guest code; empty is compiled in STATE")
 	flags.StringVar(&f.https, "https", "", "address to serve HTTP/1.1 and HTTP/2 over TLS on, for example :443")
 	flags.StringVar(&f.http, "http", "", "address to serve cleartext HTTP/1.1 and HTTP/2 on, behind a proxy or for tests")
@@ -59,7 +58,7 @@ func (f *edgeFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.metrics, "public-metrics", false, "serve /metrics to everybody, not only on --admin")
 	flags.StringVar(&f.apiKeys, "keys", "", "file with access keys, a line each: NAME SHA256HEX [RATE]; empty is open to all")
 	flags.Float64Var(&f.rate, "rate", 0, "requests a second for each key, IPv4 address or IPv6 /64; 0 is no limit")
-	flags.StringSliceVar(&f.trusted, "trusted-proxy", nil, "prefixes of proxies whose X-Forwarded-For is believed")
+	flags.StringSliceVar(&f.trusted, "trusted-proxy", nil, "prefixes of proxies whose X-Forwarded-For is believed, and which may open more than 256 connections")
 	flags.StringSliceVar(&f.dnsAllowed, "dns-allow", nil, "prefixes of clients that DNS answers; empty is everybody")
 	flags.DurationVar(&f.look, "look", 30*time.Second, "longest time between two looks for a newer snapshot")
 	flags.DurationVar(&f.drain, "drain", 0, "how long /readyz says no before the listeners close")
@@ -202,11 +201,12 @@ func tryWrite(folder string) error {
 }
 
 // endpoint returns the name and port that discovery tells (core.Manifest), or
-// nothing if there is no name to tell.
+// nothing if there is no name to tell, or if keys are on: who finds a resolver
+// by discovery has none, and dohpath is for everybody to read (RFC 9461 5).
 func (f *edgeFlags) endpoint() (string, error) {
 	name, port, found := strings.Cut(f.host, ":")
 	switch {
-	case f.host == "":
+	case f.host == "" || f.apiKeys != "":
 		return "", nil
 	case !found && f.https == "":
 		port = "https" // of the proxy that clients reach
@@ -235,9 +235,6 @@ func (f *edgeFlags) newEngine(ctx context.Context, log *slog.Logger, state, host
 		cache := f.cache
 		if cache == "" {
 			cache = within(state, "compiled")
-		}
-		if err := watchdog.Start(ctx, watchdog.Every, watchdog.Limit()); err != nil {
-			log.Warn("a guest that never returns would hang this process", "err", err)
 		}
 		return edge.NewWasmEngine(ctx, guest, edge.WasmOptions{
 			CacheDir: cache, Instances: f.instances, Host: host,

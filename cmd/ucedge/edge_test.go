@@ -25,5 +25,9 @@ func TestEndpoint(t *testing.T) {
 		if got != row.want || (err != nil) != (row.problem != "") || err != nil && !strings.Contains(err.Error(), row.problem) {
 			t.Errorf("--host %q --https %q: %q, %v, want %q, %q", row.host, row.https, got, err, row.want, row.problem)
 		}
+		f.apiKeys = "keys"
+		if got, err := f.endpoint(); got != "" || err != nil {
+			t.Errorf("--host %q --https %q --keys: %q, %v, want nothing: discovery has no key to give", row.host, row.https, got, err)
+		}
 	}
 }

@@ -36,7 +36,7 @@ func loadSnapshot(path string, keys note.Verifiers) (*loaded, error) {
 	if info.IsDir() {
 		err = l.readFolder(path, keys)
 	} else {
-		l.image, err = os.ReadFile(path)
+		l.image, err = readFile(path, snapshot.MaxImage)
 		if keys != nil && err == nil {
 			err = errors.New("a bare image has no signature")
 		}

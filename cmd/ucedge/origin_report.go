@@ -57,8 +57,13 @@ ledger on this machine with --ledger and --reporter. Formats are NDJSON, CSV, pl
 lists with times, ARF and X-ARF mails, and rbldnsd zone files: to an origin up to %d
 addresses, which count as seen at $TIMESTAMP or in this hour. With --ledger, --seen
 is when addresses were seen that come without a time, and what may be reported is
-as the serving origin has it unless flags give it. Sending a file twice counts once. Refused lines are told with their reason, the good ones kept; exit code 1
-says that some were refused.`, report.MaxZoneEntries),
+as the serving origin has it unless flags give it. Sending a file twice counts
+once. Refused lines are told with their reason, the good ones kept; exit code 1
+says that some were refused.
+
+A line of NDJSON; kind, reporter and evidence may be left out:
+
+  {"address":"198.51.100.7","seen":"2026-11-22T16:00:00Z","kind":"spamtrap","evidence":"message 4711"}`, report.MaxZoneEntries),
 		Example: `  ucedge origin report reports.ndjson --url http://127.0.0.1:8081 --api-key "$SECRET"
   printf '198.51.100.7 2026-11-22T16:00:00Z spamtrap\n' | ucedge origin report - --format list --ledger ledger.db --reporter trap-one
   ucedge origin report dnsbl-1.bl.example --format rbldnsd --kind spamtrap --ledger ledger.db --reporter import`,

@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ucedge/edge"
+	"ucedge/internal/inbound"
 	"ucedge/origin"
 	"ucedge/origin/api"
-	"ucedge/origin/inbound"
 	"ucedge/origin/ledger"
 	"ucedge/origin/policy"
 	"ucedge/origin/publish"

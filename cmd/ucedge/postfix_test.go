@@ -27,10 +27,11 @@ const (
 	mailServer6 = "2001:db8::25"
 )
 
-// TestPostfix puts an edge beside a real Postfix, as the name server of its
-// machine: a network namespace in which the edge has port 53. Postfix refuses
-// clients that are listed with the words of the list, takes mail from others,
-// and from everybody when the edge is gone.
+// TestPostfix puts an edge beside a real Postfix as docs/mail.md says, with its
+// very lines: a machine (a network namespace) whose resolver is Unbound, which
+// asks the edge. Postfix refuses clients that are listed with the words of the
+// list, takes mail from others, and from everybody when the edge is gone.
+// SpamAssassin scores what Postfix would have taken.
 func TestPostfix(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a mail server")
@@ -58,6 +59,7 @@ func TestPostfix(t *testing.T) {
 			t.Errorf("%s is listed: got %v, want 554 with %q", row.client, err, row.refused)
 		}
 	}
+	score(t, dir)
 	stopEdge()
 	// A listed client that Postfix has not met: it remembers answers.
 	if err := sendMail("203.0.113.78"); err != nil {
@@ -87,9 +89,11 @@ func enterNamespace(t *testing.T) {
 	defer stop()
 	cmd := exec.CommandContext(ctx, "unshare", append(apart, os.Args[0], "-test.run=^TestPostfix$", "-test.v")...)
 	cmd.Env = append(os.Environ(), inNamespace+"=1")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Error(err)
 	}
+	t.Logf("in the namespaces:\n%s", out)
 }
 
 // command runs a program that must succeed.
@@ -112,6 +116,10 @@ func startResolver(t *testing.T, dir string) (stop func()) {
 	}
 	put(t, dir, "resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
 	command(t, "mount", "--bind", filepath.Join(dir, "resolv.conf"), "/etc/resolv.conf")
+	dns := "127.0.0.1:5300"
+	if !startUnbound(t, dir) {
+		dns = "127.0.0.1:53"
+	}
 
 	put(t, dir, "dnsbl-1.bl.example", "$DATASET ip4set @\n:127.0.0.2:IP $ is listed here\n198.51.100.5\n$DATASET ip6trie @\n:127.0.0.2:IP $ is listed here\n2001:db8:0:1::/64\n")
 	put(t, dir, "dnsbl-2.bl.example", ":127.0.0.2:Net 203.0.113.0/24 is listed\n203.0.113.0/24\n")
@@ -122,7 +130,7 @@ func startResolver(t *testing.T, dir string) (stop func()) {
 	talk, ended := &safeBuffer{}, make(chan int, 1)
 	go func() {
 		ended <- run(ctx, []string{"edge", "--from", filepath.Join(dir, "publish"), "--pub", filepath.Join(dir, "bl.example.pub"),
-			"--engine", "native", "--dns", "127.0.0.1:53", "--http", "127.0.0.1:8080", "--state", filepath.Join(dir, "state")}, nil, talk, talk)
+			"--engine", "native", "--dns", dns, "--http", "127.0.0.1:8080", "--state", filepath.Join(dir, "state")}, nil, talk, talk)
 	}()
 	stopped := false
 	stop = func() {
@@ -140,8 +148,72 @@ func startResolver(t *testing.T, dir string) (stop func()) {
 	return stop
 }
 
+// guide returns the block of docs/mail.md of that kind.
+func guide(t *testing.T, kind string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/mail.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, found := strings.Cut(string(text), "\n```"+kind+"\n")
+	block, _, ended := strings.Cut(block, "\n```\n")
+	if !found || !ended {
+		t.Fatalf("docs/mail.md has no block %s", kind)
+	}
+	return block + "\n"
+}
+
+// startUnbound starts the resolver of the machine. It ends with the namespace.
+func startUnbound(t *testing.T, dir string) bool {
+	if _, err := exec.LookPath("unbound"); err != nil {
+		t.Log("unbound is not installed: Postfix asks the edge itself")
+		return false
+	}
+	put(t, dir, "unbound.conf", guide(t, "unbound")+`server:
+    interface: 127.0.0.1
+    directory: "`+dir+`"
+    chroot: ""
+    username: ""
+    pidfile: ""
+    use-syslog: no
+    do-daemonize: no
+`)
+	if err := exec.Command("unbound", "-c", filepath.Join(dir, "unbound.conf")).Start(); err != nil {
+		t.Fatal(err)
+	}
+	return true
+}
+
+// score asks SpamAssassin for what it makes of mail from listed clients.
+func score(t *testing.T, dir string) {
+	if _, err := exec.LookPath("spamassassin"); err != nil {
+		t.Log("spamassassin is not installed: it is left out")
+		return
+	}
+	const site = "/etc/spamassassin" // of this namespace, see below
+	put(t, dir, "local.cf", "dns_available yes\n"+guide(t, "spamassassin"))
+	command(t, "mount", "--bind", filepath.Join(dir, "local.cf"), filepath.Join(site, "local.cf"))
+	for _, row := range []struct{ client, hit string }{
+		{"198.51.100.5", "UCEDGE_L1"}, {"203.0.113.77", "UCEDGE_L2"}, {"198.51.100.6", ""}, {"2001:db8:0:1::5", "UCEDGE_L1"},
+	} {
+		cmd := exec.Command("spamassassin", "-p", filepath.Join(dir, "local.cf"))
+		cmd.Env = append(os.Environ(), "HOME="+dir)
+		cmd.Stdin = strings.NewReader("Received: from client.example (client.example [" + row.client + "]) by mx.example.net with ESMTP id 1;\r\n" +
+			"\tMon, 23 Nov 2026 01:00:00 +0000\r\nFrom: sender@example.com\r\nTo: reader@example.net\r\nSubject: hello\r\n\r\nhello\r\n")
+		mail, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("spamassassin: %v\n%s", err, mail)
+		}
+		for _, rule := range []string{"UCEDGE_L1", "UCEDGE_L2"} {
+			if hit := bytes.Contains(mail, []byte(rule)); hit != (rule == row.hit) {
+				t.Errorf("%s: SpamAssassin's %s is %v\n%s", row.client, rule, hit, mail)
+			}
+		}
+	}
+}
+
 // The settings of a Postfix that takes mail for one domain, throws it away, and
-// asks two zones about its clients. {dir} stands for its folder.
+// asks Level 1 as the guide says, and Level 2. {dir} stands for its folder.
 const (
 	mainCF = `compatibility_level = 3.6
 queue_directory = {dir}/queue
@@ -157,8 +229,6 @@ local_transport = discard
 local_recipient_maps =
 alias_maps =
 smtpd_peername_lookup = no
-smtpd_recipient_restrictions = reject_unauth_destination,
-	reject_rbl_client dnsbl-1.bl.example, reject_rbl_client dnsbl-2.bl.example=127.0.0.2
 `
 	masterCF = `smtp     inet  n - n - - smtpd
 cleanup  unix  n - n - 0 cleanup
@@ -183,7 +253,8 @@ func startPostfix(t *testing.T, dir string) {
 		}
 	}
 	command(t, "chown", "postfix", filepath.Join(dir, "data"))
-	put(t, dir, "etc/main.cf", strings.ReplaceAll(mainCF, "{dir}", dir))
+	restrictions := strings.TrimSuffix(guide(t, "postfix"), "\n") + ",\n    reject_rbl_client dnsbl-2.bl.example\n"
+	put(t, dir, "etc/main.cf", strings.ReplaceAll(mainCF, "{dir}", dir)+restrictions)
 	put(t, dir, "etc/master.cf", masterCF)
 	command(t, "postfix", "-c", filepath.Join(dir, "etc"), "start")
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {

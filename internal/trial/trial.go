@@ -1,5 +1,6 @@
 // Package trial is what tests and benchmarks of several rooms share: the files
-// of real data, and the time of the processor. Only tests import it.
+// of real data, the time of the processor, and images that lie. Only tests
+// import it.
 //
 // The data are not part of the repository. They are looked for in the folder
 // that $UCEDGE_DATA names, or in ../shared/data beside the repository; a test

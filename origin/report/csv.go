@@ -54,7 +54,7 @@ func parseHeader(line []byte, rules *Rules) ([]int, error) {
 	err := splitRow(line, func(name []byte) error {
 		field := indexOf(name)
 		if field < 0 {
-			return fmt.Errorf("column %q is unknown", clip(string(name)))
+			return unknown("column", string(name), fieldNames[:])
 		}
 		if seen&(1<<field) != 0 {
 			return fmt.Errorf("column %q %w", name, errRepeated)

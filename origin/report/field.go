@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -101,9 +102,14 @@ func parseSeen(text []byte) (int64, error) {
 func parseKind(text string) (snapshot.Kinds, error) {
 	kind, ok := snapshot.ParseKind(text)
 	if !ok {
-		return 0, fmt.Errorf("kind %q is unknown", clip(text))
+		return 0, unknown("kind", text, snapshot.Kinds(math.MaxUint8).Names())
 	}
 	return kind, nil
+}
+
+// unknown refuses a name, and says which ones are known.
+func unknown(what, name string, known []string) error {
+	return fmt.Errorf("%s %q is unknown: known are %s", what, clip(name), strings.Join(known, ", "))
 }
 
 // formatTime writes a time as an operator reads it.

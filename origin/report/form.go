@@ -3,7 +3,9 @@ package report
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"ucedge/snapshot"
@@ -26,10 +28,8 @@ var services = map[string]snapshot.Kinds{
 // apikey) is the caller's business; logs and format are read over.
 func Form(values url.Values, rules Rules) (Report, error) {
 	for name, given := range values {
-		switch name {
-		case "ip", "service", "time", "id", "server", "apikey", "logs", "format":
-		default:
-			return Report{}, fmt.Errorf("field %q is unknown", clip(name))
+		if !slices.Contains(formFields, name) {
+			return Report{}, unknown("field", name, formFields)
 		}
 		if len(given) > 1 {
 			return Report{}, fmt.Errorf("field %q %w", name, errRepeated)
@@ -37,6 +37,8 @@ func Form(values url.Values, rules Rules) (Report, error) {
 	}
 	return formReport(values, rules)
 }
+
+var formFields = []string{"ip", "service", "time", "id", "server", "apikey", "logs", "format"}
 
 func formReport(values url.Values, rules Rules) (Report, error) {
 	var f fields
@@ -71,5 +73,5 @@ func serviceKind(service string, otherwise snapshot.Kinds) (snapshot.Kinds, erro
 	if service == "" && otherwise != 0 {
 		return otherwise, nil
 	}
-	return 0, fmt.Errorf("service %q is unknown", clip(service))
+	return 0, unknown("service", service, slices.Sorted(maps.Keys(services)))
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -183,5 +184,28 @@ func TestKey(t *testing.T) {
 		if got := row.a.Key() == row.b.Key(); got != row.same {
 			t.Errorf("%s: same key is %v, want %v", row.name, got, row.same)
 		}
+	}
+}
+
+// TestZoneFileTexts holds that texts, of which each is a word of the line and a
+// kilobyte of $=, cost nothing: nobody reads them.
+func TestZoneFileTexts(t *testing.T) {
+	const many = 10_000
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "$= %s$=\n", strings.Repeat("9 abusers from NAME/AS64496 ", 36))
+	for i := range many {
+		fmt.Fprintf(&b, "9.1.%d.%d :2:%d\n", i>>8, i&255, i)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	n := 0
+	for _, err := range ZoneFile(&b, Rules{Reporter: "trap", Kind: snapshot.Spamtrap, Now: 1_795_363_200, Window: DefaultWindow}) {
+		if n++; err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if took := (after.TotalAlloc - before.TotalAlloc) / many; n != many || took > 1000 {
+		t.Errorf("%d reports, each %d bytes of memory, want %d and less than 1000", n, took, many)
 	}
 }

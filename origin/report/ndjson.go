@@ -3,7 +3,6 @@ package report
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"strconv"
 	"unicode/utf8"
@@ -74,7 +73,7 @@ func parseObject(line []byte, set func(field int, value []byte) error) error {
 		}
 		field := indexOf(name)
 		if field < 0 {
-			return fmt.Errorf("field %q is unknown", clip(string(name)))
+			return unknown("field", string(name), fieldNames[:])
 		}
 		value, ok := s.value(fieldNames[field] == "seen")
 		if !ok {

@@ -10,11 +10,9 @@ import (
 	"ucedge/snapshot"
 )
 
-// Limits of ZoneFile, which holds a file whole: up to 45 MB.
-const (
-	MaxZoneEntries = 100_000
-	maxZoneText    = 4 << 20 // bytes of different texts
-)
+// MaxZoneEntries is how many entries ZoneFile takes, which holds them all: up to
+// 45 MB.
+const MaxZoneEntries = 100_000
 
 // ErrTooLarge ends the reports of a body that can only be read whole and is too
 // large for that.
@@ -33,8 +31,8 @@ func ZoneFile(body io.Reader, rules Rules) Reports {
 			Zone:            snapshot.Zone{Suffix: "report.invalid", Level: snapshot.Address},
 			Now:             rules.Now,
 			AllowSpecialUse: true, // refused by the rules, each with its reason
+			AddressesOnly:   true,
 			MaxEntries:      MaxZoneEntries,
-			MaxTextBytes:    maxZoneText,
 		}, zonefile.Source{Name: "body", Reader: body})
 		switch {
 		case errors.Is(err, zonefile.ErrExpired):

@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"math"
+	"math/bits"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"ucedge/snapshot"
 )
@@ -29,7 +32,8 @@ type Builder struct {
 var errFull = errors.New("more routes than a table holds")
 
 // Add adds a prefix, masked, with its origins; a prefix added again belongs to
-// all origins it was ever added with. Origin 0 is left out. The error is a
+// all origins it was ever added with, the originsMax lowest of them. Origin 0 is
+// left out. The error is a
 // RangeError, or says that the table is full.
 func (b *Builder) Add(p netip.Prefix, origins ...snapshot.ASN) error {
 	if p.Addr().Is4In6() && p.Bits() >= 96 {
@@ -75,7 +79,8 @@ func (b *Builder) add(v6 bool, key uint64, bits int, origins []snapshot.ASN) err
 
 // AddRange adds the addresses from first to last, both included, as the fewest
 // prefixes. Of an IPv6 range only whole /64s are kept. It returns the number
-// of prefixes.
+// of prefixes. A range that takes more than rangeMax of the widest routes is a
+// RangeError.
 func (b *Builder) AddRange(first, last netip.Addr, origins ...snapshot.ASN) (int, error) {
 	first, last = first.Unmap(), last.Unmap()
 	if !first.IsValid() || first.BitLen() != last.BitLen() || last.Less(first) {
@@ -97,6 +102,10 @@ func (b *Builder) AddRange(first, last netip.Addr, origins ...snapshot.ASN) (int
 		if from.Key > to.Key {
 			return 0, nil
 		}
+	}
+	if (to.Key-from.Key)>>(width(from.V6)-minBits(from.V6)) >= rangeMax {
+		common := bits.LeadingZeros64(from.Key^to.Key) - (64 - width(from.V6))
+		return 0, &RangeError{netip.PrefixFrom(first, common).Masked()}
 	}
 	return b.addKeys(from.V6, from.Key, to.Key, origins)
 }
@@ -131,18 +140,31 @@ func (b *Builder) addKeys(v6 bool, from, to uint64, origins []snapshot.ASN) (int
 	}
 }
 
-// SetName sets the name of a system. Sources repeat the name on each line; the
-// first one stays.
+// SetName sets the name of a system, of which a snapshot has room for no more
+// than ASNameMax bytes. Sources repeat the name on each line; the first one
+// stays. Past namesMax systems have none.
 func (b *Builder) SetName(asn snapshot.ASN, name string) {
-	if asn == 0 || name == "" {
+	if asn == 0 || name == "" || len(b.names) == namesMax {
 		return
 	}
 	if b.names == nil {
 		b.names = map[snapshot.ASN]string{}
 	}
 	if _, ok := b.names[asn]; !ok {
-		b.names[asn] = name
+		b.names[asn] = strings.Clone(cutName(name))
 	}
+}
+
+// cutName cuts a name that is too long, between characters if it is UTF-8.
+func cutName(name string) string {
+	if len(name) <= snapshot.ASNameMax {
+		return name
+	}
+	end := snapshot.ASNameMax
+	for end > snapshot.ASNameMax-utf8.UTFMax && !utf8.RuneStart(name[end]) {
+		end--
+	}
+	return name[:end]
 }
 
 // Table makes the table. The Builder must not be used afterwards.
@@ -162,14 +184,17 @@ func family(v6 bool, rows []row) Family {
 	})
 	rows = slices.Compact(rows)
 	f := Family{v6: v6, offsets: []uint32{0}}
+	origins := 0 // of the prefix
 	for i, r := range rows {
 		if i == 0 || r.start != rows[i-1].start || r.bits != rows[i-1].bits {
 			f.starts = append(f.starts, r.start)
 			f.bits = append(f.bits, r.bits)
 			f.offsets = append(f.offsets, uint32(len(f.origins)))
+			origins = 0
 		}
-		if r.asn != 0 {
+		if r.asn != 0 && origins < originsMax {
 			f.origins = append(f.origins, r.asn)
+			origins++
 		}
 		f.offsets[len(f.offsets)-1] = uint32(len(f.origins))
 	}

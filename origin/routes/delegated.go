@@ -51,6 +51,9 @@ func (d *delegation) line(text string, s *Stats) error {
 	if len(f) > 7 && f[7] != "" {
 		holder = f[0] + "|" + f[7]
 	}
+	if len(holder) > holderMax {
+		return fmt.Errorf("holder %q has more than %d bytes", clip(holder), holderMax)
+	}
 	switch f[2] {
 	case "asn":
 		return d.asn(holder, f[3], f[4], s)
@@ -73,6 +76,9 @@ func (d *delegation) asn(holder, start, count string, s *Stats) error {
 	s.Skipped++
 	if holder == "" || n > asnBlockMax {
 		return nil
+	}
+	if len(d.asns) >= MaxRoutes {
+		return errFull
 	}
 	// Two are enough to know that there is not exactly one.
 	for i := uint64(0); i < n && len(d.asns[holder]) < 2; i++ {

@@ -1,6 +1,7 @@
 package routes
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -29,13 +30,20 @@ type mmdbTree struct {
 	tree    []byte
 	nodes   uint
 	size    uint // bytes of a node
+	data    mmdbValues
 	visited []bool
 }
+
+// mmdbGap is how many bytes are between tree and data.
+const mmdbGap = 16
 
 // readMMDB adds every network that has an ASN record.
 func (b *Builder) readMMDB(whole []byte, s *Stats) error {
 	if len(whole) > mmdbBytesMax {
 		return fmt.Errorf("%w: more than %d bytes", ErrBad, mmdbBytesMax)
+	}
+	if err := checkMetadata(whole); err != nil {
+		return err
 	}
 	db, err := maxminddb.FromBytes(whole)
 	if err != nil {
@@ -49,6 +57,8 @@ func (b *Builder) readMMDB(whole []byte, s *Stats) error {
 	if t.nodes > uint(len(whole))/t.size {
 		return fmt.Errorf("%w: the search tree is longer than the file", ErrBad)
 	}
+	t.data = whole[t.nodes*t.size : bytes.LastIndex(whole, mmdbMark)]
+	t.data = t.data[min(mmdbGap, len(t.data)):]
 	t.visited = make([]bool, t.nodes)
 	if m.IPVersion == 4 {
 		return t.walk(0, netip.IPv4Unspecified(), 0)
@@ -121,7 +131,12 @@ func (t *mmdbTree) leaf(record uint, p netip.Prefix) error {
 		return nil // taken as IPv4
 	}
 	var r asnRecord
-	if err := t.db.Decode(uintptr(record-t.nodes-16), &r); err != nil {
+	at := record - t.nodes - mmdbGap
+	if !t.data.small(at) {
+		t.s.bad(t.s.Lines, errors.New("a record that is too large or broken"))
+		return nil
+	}
+	if err := t.db.Decode(uintptr(at), &r); err != nil {
 		t.s.bad(t.s.Lines, err)
 		return nil
 	}

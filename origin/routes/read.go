@@ -21,6 +21,10 @@ const (
 	mmdbBytesMax  = 512 << 20 // an MMDB is held whole while it is read
 	zstdMemoryMax = 256 << 20 // window of a zstd frame
 	lineBytesMax  = 64 << 10  // a longer line is a bad line
+	originsMax    = 64        // of one line or record, and of one prefix
+	rangeMax      = 256       // of the widest routes in one range: all of IPv4, a /8 of IPv6
+	namesMax      = 1 << 20   // systems with a name, eight times those of 2026
+	holderMax     = 255       // bytes of the id of a holder in a delegated file
 
 	problemsKept  = 20 // bad lines that Stats names
 	badAlways     = 10 // this many bad lines are accepted in any file

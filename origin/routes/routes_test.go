@@ -211,6 +211,108 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestHostile holds what files may cost that nobody should have made.
+func TestHostile(t *testing.T) {
+	var many strings.Builder
+	for asn := range 1000 {
+		fmt.Fprintf(&many, "192.0.2.0/24\t%d\n", 65536+asn)
+	}
+	const whole = "::\tffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff\t64496\n"
+	for _, tt := range []struct {
+		name, file               string
+		routes, origins, skipped int // of all, of the first, of lines
+	}{
+		{"one prefix of a thousand systems", many.String(), 1, originsMax, 0},
+		{"all of IPv6 is 65536 routes", "192.0.2.0\t192.0.2.255\t64496\n" + whole, 1, 1, 1},
+		{"a range of /8s", "0.0.0.0\t255.255.255.255\t64496\n", 256, 1, 0},
+	} {
+		table, s, err := Read(strings.NewReader(tt.file), epoch)
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		if f := table.Family(false); table.Len() != tt.routes || len(f.Origins(0)) != tt.origins || s.Skipped != tt.skipped {
+			t.Errorf("%s: %d routes, %d origins, %+v", tt.name, table.Len(), len(f.Origins(0)), s)
+		}
+	}
+	delegated := "example|ZZ|ipv4|192.0.2.0|256|20260101|allocated|"
+	_, s, err := Read(strings.NewReader(delegated+"a\n"+delegated+strings.Repeat("b", 1000)+"\n"), epoch)
+	if err != nil || s.Bad != 1 {
+		t.Errorf("a holder of a thousand bytes: %v, %+v", err, s)
+	}
+}
+
+// anMMDB returns a database of 24-bit records, one node, and one record for both
+// halves of IPv4. Its metadata end with more.
+func anMMDB(record, more string) string {
+	const metadata = "\x4anode_count\xc1\x01" + "\x4brecord_size\xa1\x18" + "\x4aip_version\xa1\x04"
+	pairs := "\xe3"
+	if more != "" {
+		pairs = "\xe4"
+	}
+	return "\x00\x00\x11\x00\x00\x11" + strings.Repeat("\x00", mmdbGap) + record + string(mmdbMark) + pairs + metadata + more
+}
+
+// TestHostileMMDB holds that values which claim millions of others are refused in
+// front of the library, which would end the program or take a gigabyte.
+func TestHostileMMDB(t *testing.T) {
+	const (
+		asn     = "\x58autonomous_system_number\xc2\xfb\xf0" // 24 bytes, uint32 64496
+		slice   = "\x1f\x04\xff\xff\xff"                     // 16,843,036 values
+		aMap    = "\xff\xff\xff\xff"
+		pointer = "\x20"
+	)
+	empty := strings.Repeat("\x40", 16_843_036)
+	for _, tt := range []struct{ name, record, more, want string }{
+		{"good", "\xe1" + asn, "", ""},
+		{"good, by a pointer", pointer + "\x02\xe1" + asn, "", ""},
+		{"values that nobody asks for", "\xe2\x41x" + slice + empty + asn, "", "too large"},
+		{"values by a pointer", pointer + "\x02" + "\xe2\x41x" + slice + empty + asn, "", "too large"},
+		{"slices in slices", "\xe2\x41x" + strings.Repeat("\x01\x04", 2000) + "\x40" + asn, "", "too large"},
+		{"a text of five kilobytes", "\xe2\x47as_name\x5e\x12\x00" + strings.Repeat("x", 5000) + asn, "", "too large"},
+		{"a record that points to itself", pointer + "\x00", "", "too large"},
+		{"a record that is not there", pointer + "\xff", "", "too large"},
+		{"metadata with values that nobody asks for", "\xe1" + asn, "\x41x" + slice + empty, "too large"},
+		{"metadata with room for as many languages", "\xe1" + asn, "\x49languages" + slice, "too large"},
+		{"metadata with a description of as many", "\xe1" + asn, "\x4bdescription" + aMap, "too large"},
+	} {
+		table, _, err := Read(strings.NewReader(anMMDB(tt.record, tt.more)), epoch)
+		if tt.want == "" && (err != nil || table.Len() != 256) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if tt.want != "" && (err == nil || table != nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: table %v, error %v, want %q", tt.name, table != nil, err, tt.want)
+		}
+	}
+}
+
+// TestNames: a snapshot has room for 255 bytes of a name, and a table for as many
+// names as there may be systems.
+func TestNames(t *testing.T) {
+	for name, want := range map[string]string{
+		strings.Repeat("x", 255):              strings.Repeat("x", 255),
+		strings.Repeat("x", 1000):             strings.Repeat("x", 255),
+		strings.Repeat("x", 254) + "é":        strings.Repeat("x", 254),
+		strings.Repeat("\xb0", 300):           strings.Repeat("\xb0", 251), // no UTF-8, and what might be a part of it is gone
+		strings.Repeat("x", 252) + "€" + "xx": strings.Repeat("x", 252) + "€",
+	} {
+		table, _, err := Read(strings.NewReader("192.0.2.0/24\t64496\t"+name+"\n"), epoch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := table.System(64496); got.Name != want {
+			t.Errorf("%.10q of %d bytes: got %d bytes, want %d", name, len(name), len(got.Name), len(want))
+		}
+	}
+	var b Builder
+	for i := range namesMax + 100 {
+		b.SetName(snapshot.ASN(1+i), "N")
+	}
+	if len(b.names) != namesMax {
+		t.Errorf("%d names, want %d", len(b.names), namesMax)
+	}
+}
+
 // TestNilTable is empty and answers.
 func TestNilTable(t *testing.T) {
 	var none *Table

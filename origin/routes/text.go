@@ -14,9 +14,6 @@ import (
 	"ucedge/snapshot"
 )
 
-// originsMax is how many origins one line may name.
-const originsMax = 64
-
 // A textReader reads lines of one format, chosen by the first line that holds
 // data.
 type textReader struct {
@@ -197,8 +194,6 @@ func (t *textReader) ranges() error {
 	n, err := t.b.AddRange(first, last, origins...)
 	if err == nil {
 		t.name(origins, name)
-	} else if !errors.Is(err, errFull) {
-		return err
 	}
 	return t.s.took(n, err)
 }
@@ -228,7 +223,7 @@ func (t *textReader) add(p netip.Prefix, asns, name string) error {
 // is.
 func (t *textReader) name(origins []snapshot.ASN, name string) {
 	if len(origins) == 1 {
-		t.b.SetName(origins[0], strings.Clone(name))
+		t.b.SetName(origins[0], name)
 	}
 }
 

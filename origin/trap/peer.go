@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"ucedge/origin/inbound"
+	"ucedge/internal/inbound"
 )
 
 // peers counts what each peer has sent. IPv6 peers are counted by their /64.

@@ -22,7 +22,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
-	"ucedge/origin/inbound"
+	"ucedge/internal/inbound"
 	"ucedge/origin/report"
 )
 

@@ -24,6 +24,9 @@ func (p *parser) finish() (*Result, error) {
 			p.finishLevel(r, level, sets)
 		}
 	}
+	if p.err != nil {
+		return nil, p.err
+	}
 	p.finishCombined(r)
 	p.finishProblems(r)
 	return r, nil

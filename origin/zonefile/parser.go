@@ -258,6 +258,9 @@ func (p *parser) ownValue(line, rest []byte, excluded bool) (value uint32, ok bo
 }
 
 func (p *parser) addValue(code [4]byte, text []byte) uint32 {
+	if p.opts.AddressesOnly {
+		code, text = defaultCode, nil
+	}
 	v := p.values.add(p.set, code, text)
 	switch {
 	case p.values.bytes > p.opts.MaxTextBytes:

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"ucedge/snapshot"
 )
@@ -17,12 +18,14 @@ type texts struct {
 	zone      *snapshot.Zone
 	uses      []int             // by value: the listings that have it
 	templates map[uint32]string // by value, the link recognised
+	bytes     int               // of templates
+	words     map[string]string // what listings say, each text once
 }
 
 // newTexts settles the zone's code, link, text and test text. Link and text of
 // a level without a zone of its own are those of shared, if that is not nil.
 func newTexts(p *parser, zone, shared *snapshot.Zone, sets []*dataset, lists ...[]entry) *texts {
-	t := &texts{p: p, zone: zone, uses: make([]int, len(p.values.list)), templates: map[uint32]string{}}
+	t := &texts{p: p, zone: zone, uses: make([]int, len(p.values.list)), templates: map[uint32]string{}, words: map[string]string{}}
 	for _, list := range lists {
 		for _, e := range list {
 			if e.value != excludedValue {
@@ -62,6 +65,9 @@ func (t *texts) template(v uint32) string {
 	if !ok {
 		text = markURL(t.p.values.list[v].template(), t.zone.URL)
 		t.templates[v] = text
+		if t.bytes += len(text); t.bytes > t.p.opts.MaxTextBytes {
+			t.p.limit("bytes of texts", t.p.opts.MaxTextBytes)
+		}
 	}
 	return text
 }
@@ -90,14 +96,21 @@ func (t *texts) commonCode(sets []*dataset) [4]byte {
 }
 
 // commonURL returns the first link in the texts of most listings, of equals the
-// lowest; if none has any, that of the first default.
+// lowest; if none has any, that of the first default. A listing without a text is
+// one with the zone's.
 func (t *texts) commonURL(sets []*dataset) string {
 	urls := map[string]int{}
+	zones := firstURL(t.defaultText(sets))
 	for v, n := range t.uses {
-		if n > 0 {
-			if url := firstURL(t.p.values.list[v].template()); url != "" {
-				urls[url] += n
-			}
+		if n == 0 {
+			continue
+		}
+		url := zones
+		if text := t.p.values.list[v].template(); text != "" {
+			url = firstURL(text)
+		}
+		if url != "" {
+			urls[url] += n
 		}
 	}
 	for _, s := range sets {
@@ -113,12 +126,29 @@ func (t *texts) commonURL(sets []*dataset) string {
 	})[0]
 }
 
+// defaultText returns the text of the first dataset that has one by default,
+// which is that of the zone, with its links as they stand.
+func (t *texts) defaultText(sets []*dataset) string {
+	for _, s := range sets {
+		if s.first == noValue {
+			continue
+		}
+		if text := t.p.values.list[s.first].template(); text != "" {
+			return text
+		}
+	}
+	return t.zone.Text
+}
+
 // listing returns the listing of an entry, and reports what of it cannot be
 // said in a snapshot.
 func (t *texts) listing(e entry, is6 bool) snapshot.Listing {
 	l := snapshot.Listing{Level: t.zone.Level, Prefix: e.prefix(is6)}
 	if e.value == excludedValue {
 		l.Excluded = true
+		return l
+	}
+	if t.p.opts.AddressesOnly {
 		return l
 	}
 	v := &t.p.values.list[e.value]
@@ -140,12 +170,23 @@ func (t *texts) listing(e entry, is6 bool) snapshot.Listing {
 func (t *texts) own(l *snapshot.Listing, text string, at uint32) {
 	length := len(Expand(text, *l, *t.zone, longestAddr(l.Prefix)))
 	l.Facts = recognise(text, l.Prefix, length <= snapshot.MaxText)
+	l.Text, l.ASName = t.once(l.Text), t.once(l.ASName)
 	if l.Text == t.zone.Text {
 		l.Text = ""
 	}
 	if length := len(Expand(text, *l, *t.zone, l.Prefix.Addr().String())); length > snapshot.MaxText {
 		t.p.report(at, true, "text of %d bytes, answers carry %d", length, snapshot.MaxText)
 	}
+}
+
+// once returns the one copy of a text that a million listings may have.
+func (t *texts) once(text string) string {
+	if known, ok := t.words[text]; ok {
+		return known
+	}
+	text = strings.Clone(text) // and not what it may be a part of
+	t.words[text] = text
+	return text
 }
 
 // longestAddr returns text as long as the longest address of the family.

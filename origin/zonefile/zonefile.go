@@ -67,7 +67,7 @@ func (k Kind) is6() bool { return k == IP6Trie || k == IP6TSet }
 const (
 	MaxLine      = 8192      // bytes of one line; a longer one is a problem
 	MaxEntries   = 32 << 20  // entries of all files together, 32 bytes each; and different texts
-	MaxTextBytes = 256 << 20 // of all different texts
+	MaxTextBytes = 256 << 20 // of all different texts, as they stand and as they are expanded
 	MaxDatasets  = 100       // of a combined file; each is merged into those before it
 	MaxProblems  = 1000      // problems kept; all are counted
 )
@@ -94,6 +94,8 @@ type Options struct {
 	AllowSpecialUse bool
 	// AllowHostBits masks 192.0.2.1/24 in place of refusing it (rbldnsd -e).
 	AllowHostBits bool
+	// AddressesOnly leaves out what addresses are listed with, codes and texts.
+	AddressesOnly bool
 	// MaxEntries and MaxTextBytes are lower limits than the constants of these
 	// names, for files that nobody vouches for; zero is the constants.
 	MaxEntries, MaxTextBytes int

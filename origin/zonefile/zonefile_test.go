@@ -38,6 +38,7 @@ func TestLimits(t *testing.T) {
 		{repeat(10, "9.1.1.%d :2:own text %[1]d\n"), "9.1.1.99\n", "10 entries"},
 		{"9.1.1.0-9.1.1.31\n9.1.2.0/24\n", "9.1.3.1-9.1.3.126\n", "10 entries"},
 		{"9.1.1.1 " + strings.Repeat("x", 1000) + "\n", "9.1.1.2 y\n", "1000 bytes of texts"},
+		{"$= " + strings.Repeat("x", 120) + "$=\n" + repeat(8, "9.1.1.%d :2:%[1]d\n"), "9.1.1.99 :2:9\n", "1000 bytes of texts"},
 		{repeat(10, ":2:%d\n"), repeat(spareValues, ":2:%dm\n"), "10 texts"},
 		{repeat(MaxDatasets, "$DATASET ip4set:level1 a%d\n"), "$DATASET ip4set:level1 b\n", "100 datasets"},
 	} {
@@ -49,6 +50,36 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%.40q and then %.40q: error is %v, want %q", row.fits, row.passes, err, row.why)
 		}
 	}
+}
+
+// TestOneCopy: a text that many listings have is held once.
+func TestOneCopy(t *testing.T) {
+	const many, most = 10_000, 200 // bytes of a listing
+	text := ":2:first\n9.0.0.0\n:2:3 abusers from NAME/AS64496 " + strings.Repeat("x", 200) + "\n"
+	for i := range many {
+		text += fmt.Sprintf("9.1.%d.%d\n", i>>8, i&255)
+	}
+	before := heap()
+	r, err := Parse(Options{Zone: snapshot.Zone{Suffix: "bl.example", Level: snapshot.Address}}, Source{"a", strings.NewReader(text)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := (heap() - before) / many; len(r.Listings) != many+1 || got > most {
+		t.Errorf("%d listings of %d bytes each, want %d of at most %d", len(r.Listings), got, many+1, most)
+	}
+	for _, l := range r.Listings[1:] {
+		if !strings.HasPrefix(l.Text, "{count} abusers from {as_name}/AS{asn} x") || l.ASName != "NAME" {
+			t.Fatalf("%v: text %.50q, name %q", l.Prefix, l.Text, l.ASName)
+		}
+	}
+}
+
+// heap returns the bytes that are in use.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // TestSources reads several files as one: settings go on, a default ends.
@@ -297,8 +328,8 @@ func FuzzParse(f *testing.F) {
 		f.Add(uint8(g.options.Kind), uint8(g.options.Zone.Level), g.options.AllowSpecialUse, g.text)
 	}
 	f.Fuzz(func(t *testing.T, kind, level uint8, special bool, text []byte) {
-		if kind > uint8(Combined) || level > 3 {
-			return
+		if kind > uint8(Combined) || level > 3 || len(text) > 16<<10 {
+			return // a line may be 62 entries, and more of them find no more
 		}
 		survives(t, Options{Zone: snapshot.Zone{Suffix: "bl.example", Level: snapshot.Level(level)}, Kind: Kind(kind), AllowSpecialUse: special}, text)
 	})

@@ -1,12 +1,11 @@
 package main_test
 
 import (
-	"bytes"
-	"encoding/binary"
 	"net/netip"
 	"strings"
 	"testing"
 
+	"ucedge/internal/trial"
 	"ucedge/snapshot"
 	"ucedge/snapshot/build"
 )
@@ -26,7 +25,7 @@ func TestLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := newGuest(t)
-	for _, image := range [][]byte{image, halved(t, image)} {
+	for _, image := range [][]byte{image, trial.Halved(t, image)} {
 		if problem := g.load(image, nil); !strings.Contains(problem, "level 2 lists 536870912 addresses") {
 			t.Errorf("an eighth of IPv4 on Level 2: %q", problem)
 		}
@@ -35,25 +34,4 @@ func TestLimits(t *testing.T) {
 	if problem := g.load(newImage(t)); problem != "" {
 		t.Errorf("a small list after it: %s", problem)
 	}
-}
-
-// halved returns an image that lists 2^29 addresses and claims half of them.
-func halved(t *testing.T, image []byte) []byte {
-	s, err := snapshot.Open(image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	image = bytes.Clone(image)
-	for i, x := range s.Sections() {
-		if x.Kind != snapshot.KindCollateral {
-			continue
-		}
-		body := image[x.Offset : x.Offset+x.Length]
-		at := bytes.Index(body, binary.AppendUvarint(nil, 1<<29))
-		copy(body[at:], binary.AppendUvarint(nil, 1<<28)) // of the same length
-		row := image[snapshot.HeaderSize+i*snapshot.SectionSize:]
-		binary.LittleEndian.PutUint64(row[16:], snapshot.Checksum(body))
-	}
-	binary.LittleEndian.PutUint64(image[24:], snapshot.HeaderSum(image, len(s.Sections())))
-	return image
 }

@@ -12,6 +12,8 @@
 //	nothing    gives no answer
 //	loop       never returns
 //
+// So does the load of an image that is called like this.
+//
 // An exchange with one of these as its path does likewise; "malformed" gives
 // a frame whose lengths do not add up, "early" one with status 103, "filter"
 // the filter. Any other exchange is echoed with everything else of the request.
@@ -60,6 +62,7 @@ func imageBuffer(n uint32) uint32 {
 
 //go:wasmexport load
 func load(image, imageLen, filter, filterLen uint32) uint32 {
+	end(string(images[0]))
 	if string(images[0][:min(3, imageLen)]) == "bad" {
 		failure = "image is bad"
 		return 1

@@ -46,7 +46,8 @@ export async function readSync(env: Env): Promise<SyncSettings> {
   if (!env.LIST) throw new Misconfigured("LIST is not set: the name of the list, as in its manifest");
   const refreshSeconds = env.REFRESH_SECONDS === undefined ? defaultRefreshSeconds : Number(env.REFRESH_SECONDS);
   if (!Number.isInteger(refreshSeconds) || refreshSeconds < 1) throw new Misconfigured("REFRESH_SECONDS is no whole number of seconds");
-  return { list: env.LIST, verifiers: await readVerifiers(env.VERIFIERS ?? ""), refreshSeconds, hostName: env.HOST_NAME ?? "" };
+  const hostName = env.KEYS === undefined ? env.HOST_NAME ?? "" : ""; // what discovery names has to answer without a key
+  return { list: env.LIST, verifiers: await readVerifiers(env.VERIFIERS ?? ""), refreshSeconds, hostName };
 }
 
 async function readVerifiers(text: string): Promise<Verifier[]> {

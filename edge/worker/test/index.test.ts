@@ -11,11 +11,13 @@ import delistedImage from "../dist/delisted.image";
 import listedFilter from "../dist/listed.filter";
 import listedImage from "../dist/listed.image";
 import type { Env } from "../src/env.ts";
-import { list, publish, Signer, Store } from "./origin.ts";
+import { list, publish, sha256, Signer, Store } from "./origin.ts";
 
 const listed = { base: listedImage, filter: listedFilter };
 const delisted = { base: delistedImage, filter: delistedFilter };
 const serial = 1_900_000_000; // later than any clock gives the fallback
+
+const hashed = (key: string) => sha256(new TextEncoder().encode(key));
 
 let signer: Signer;
 
@@ -102,9 +104,7 @@ describe("LIMIT", () => {
 
   it("counts a key, wherever it is used", async () => {
     await put(listed);
-    const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode("secret"));
-    const hex = Array.from(new Uint8Array(hash), (b) => b.toString(16).padStart(2, "0")).join("");
-    const { ask } = await start({ LIMIT: env.LIMIT, KEYS: `filter-7 ${hex}` });
+    const { ask } = await start({ LIMIT: env.LIMIT, KEYS: `filter-7 ${await hashed("secret")}` });
     const statuses: number[] = [];
     for (let i = 0; i < 4; i++) statuses.push((await ask("/k/secret" + listedTarget, from(`192.0.2.${String(20 + i)}`))).status);
     expect(statuses).toEqual([200, 200, 200, 429]);
@@ -206,6 +206,14 @@ describe("HOST_NAME", () => {
     const text = (data.match(/../g) ?? []).map((b) => String.fromCharCode(parseInt(b, 16))).join("");
     expect(text).toContain("\x03doh\x02bl\x07example\0");
     expect(text).toContain("/dns-query{?dns}");
+  });
+
+  it("is not told with keys on, for who finds it has none", async () => {
+    await put(listed);
+    const { ask } = await start({ HOST_NAME: "doh.bl.example", KEYS: `filter-7 ${await hashed("secret-7")}` });
+    const answer = await (await ask(`/k/secret-7${discovery}`)).json<{ Status: number }>();
+    expect(answer.Status).toBe(0);
+    expect(answer).not.toHaveProperty("Answer");
   });
 
   it("is not told if there is none", async () => {

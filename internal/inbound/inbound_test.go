@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"ucedge/origin/inbound"
+	"ucedge/internal/inbound"
 )
 
 // A stage is a listener to which connections come from any address.
