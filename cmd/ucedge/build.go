@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"time"
 
@@ -54,6 +56,9 @@ func (f *publishFlags) open(cmd *cobra.Command) (publish.Store, []note.Signer, p
 	var signers []note.Signer
 	for _, path := range f.keys {
 		keys, err := manifest.ReadSigners(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: `ucedge keygen NAME` makes the key of a list", err)
+		}
 		if err != nil {
 			return nil, nil, none, err
 		}

@@ -98,6 +98,7 @@ no names of reporters or operators, no evidence.`,
 	ledgerFlag(cmd, &file)
 	flags := cmd.Flags()
 	flags.StringSliceVar(&kinds, "kind", nil, "kinds of decisions, for example listing, delisting, exemption, publish")
+	offer(cmd, "kind", kindNames()...)
 	flags.StringVar(&within, "within", "", "only decisions about this prefix or what is inside it")
 	flags.StringVar(&since, "since", "", "only decisions since a time, or a duration before now")
 	flags.IntVar(&limit, "limit", ledger.DefaultPage, fmt.Sprintf("at most so many decisions, up to %d", ledger.MaxPage))
@@ -106,13 +107,22 @@ no names of reporters or operators, no evidence.`,
 	return cmd
 }
 
+// kindNames are the kinds of decisions.
+func kindNames() []string {
+	var names []string
+	for _, kind := range ledger.AllKinds() {
+		names = append(names, string(kind))
+	}
+	return names
+}
+
 // pageOf reads the flags that select decisions.
 func pageOf(kinds []string, within, since string, limit int) (ledger.Page, error) {
 	page := ledger.Page{Limit: limit}
 	for _, name := range kinds {
 		kind := ledger.DecisionKind(name)
 		if !kind.Valid() {
-			return page, fmt.Errorf("no kind of decision is called %q", name)
+			return page, fmt.Errorf("no kind of decision is called %q: there are %s", name, strings.Join(kindNames(), ", "))
 		}
 		page.Kinds = append(page.Kinds, kind)
 	}

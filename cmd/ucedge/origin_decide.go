@@ -43,7 +43,7 @@ func (f *decideFlags) add(cmd *cobra.Command) {
 
 // decide opens the ledger, asks check whether the rule allows the decision,
 // and writes it down. An origin that serves from the ledger publishes it
-// within seconds. A removal that the rule refuses is a row too.
+// within seconds. A removal or exemption that the rule refuses is a row too.
 func (f *decideFlags) decide(cmd *cobra.Command, d ledger.Decision, check func(context.Context, ledger.Ledger) error) error {
 	if f.why == "" || f.actor == "" {
 		return misusef(cmd, "--why and --by are needed: every decision has a reason and somebody who made it")
@@ -68,11 +68,14 @@ func (f *decideFlags) decide(cmd *cobra.Command, d ledger.Decision, check func(c
 
 func recordRefusal(ctx context.Context, l ledger.Ledger, d ledger.Decision, err error) error {
 	var refused *policy.Refusal
-	if d.Kind != ledger.Removed || !errors.As(err, &refused) {
+	if !errors.As(err, &refused) {
 		return nil
 	}
-	d.Kind, d.Note, d.Reason = ledger.RemovalRefused, d.Reason, refused.Reason
-	return l.AppendDecisions(ctx, []ledger.Decision{d})
+	no, kept := d.Refused(refused.Reason)
+	if !kept {
+		return nil
+	}
+	return l.AppendDecisions(ctx, []ledger.Decision{no})
 }
 
 func (f *decideFlags) tell(cmd *cobra.Command, d ledger.Decision) error {
@@ -104,7 +107,7 @@ func newOriginExempt() *cobra.Command {
 		Long: `Takes an address off Levels 2 and 3 until the exemption is ended, or for --for.
 Level 1 lists it all the same when it is reported itself, and suspends the
 exemption as long. An address that is on Level 1 now is not exempted: it has to
-leave that first. A refusal gives exit code 1.`,
+leave that first. A refusal is written down too, and gives exit code 1.`,
 		Example: `  ucedge origin exempt 198.51.100.65 --why "mail relay of a hospital" --ledger ledger.db
   ucedge origin exempt 198.51.100.65 --end --why "moved away"`,
 		Args: cobra.ExactArgs(1),
@@ -121,26 +124,27 @@ leave that first. A refusal gives exit code 1.`,
 				d.Until = time.Now().Add(until).Unix()
 			}
 			if !end {
-				settings, _, err := rule.settings(cmd)
-				if err != nil {
-					return err
-				}
 				return f.decide(cmd, d, func(ctx context.Context, l ledger.Ledger) error {
+					settings, err := rule.binding(cmd, l, f.ledger, withoutRoutes)
+					if err != nil {
+						return err
+					}
 					return liveOf(l, settings).CheckLift(ctx, subject.Addr())
 				})
 			}
 			d.Kind, d.Until = ledger.ExemptionEnded, 0
-			return f.decide(cmd, d, func(ctx context.Context, l ledger.Ledger) error { return isExempt(ctx, l, subject) })
+			return f.decide(cmd, d, func(ctx context.Context, l ledger.Ledger) error { return f.isExempt(ctx, l, subject) })
 		},
 	}
 	f.add(cmd)
-	rule.add(cmd)
+	rule.addServed(cmd)
 	cmd.Flags().BoolVar(&end, "end", false, "end the exemption")
 	cmd.Flags().DurationVar(&until, "for", 0, "how long it holds; 0 is until it is ended")
 	return cmd
 }
 
-func isExempt(ctx context.Context, l ledger.Ledger, subject netip.Prefix) error {
+// isExempt returns an error if the subject is not exempt now.
+func (f *decideFlags) isExempt(ctx context.Context, l ledger.Ledger, subject netip.Prefix) error {
 	exempt, err := ledger.ExemptionsAt(ctx, l, time.Now().Unix())
 	if err != nil {
 		return err
@@ -150,7 +154,7 @@ func isExempt(ctx context.Context, l ledger.Ledger, subject netip.Prefix) error 
 			return nil
 		}
 	}
-	return fmt.Errorf("%s has no exemption", subject.Addr())
+	return fmt.Errorf("%s has no exemption: `ucedge origin audit --kind exemption,exemption-end --ledger %s` shows who was given one", subject.Addr(), f.ledger)
 }
 
 // liveOf is what checks a decision against the ledger as it is now.
@@ -169,7 +173,7 @@ func newOriginRemove() *cobra.Command {
 it. The limits of the profile hold: once in 30 days, so many in a network and an
 AS, not within 3 hours of an impact. A refusal is written down too, and gives
 exit code 1.`,
-		Example: `  ucedge origin remove 198.51.100.7 --proof "answered from postmaster@" --why "machine cleaned" --routes pfx2as.tsv`,
+		Example: `  ucedge origin remove 198.51.100.7 --proof "answered from postmaster@" --why "machine cleaned" --ledger ledger.db`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			subject, err := hostOf(cmd, args[0])
@@ -179,18 +183,18 @@ exit code 1.`,
 			if proof == "" {
 				return misusef(cmd, "--proof is needed: how control of the address was shown")
 			}
-			settings, _, err := rule.settings(cmd)
-			if err != nil {
-				return err
-			}
 			d := ledger.Decision{Kind: ledger.Removed, Level: snapshot.Address, Prefix: subject, Note: proof}
 			return f.decide(cmd, d, func(ctx context.Context, l ledger.Ledger) error {
+				settings, err := rule.binding(cmd, l, f.ledger, withRoutes)
+				if err != nil {
+					return err
+				}
 				return liveOf(l, settings).CheckRemoval(ctx, policy.RemovalRequest{Address: subject.Addr(), Proven: true})
 			})
 		},
 	}
 	f.add(cmd)
-	rule.add(cmd)
+	rule.addServed(cmd)
 	cmd.Flags().StringVar(&proof, "proof", "", "how control of the address was shown; kept, never published")
 	return cmd
 }
@@ -218,18 +222,20 @@ It needs evidence, and to renew it new evidence.`,
 			if evidence == "" || length <= 0 {
 				return misusef(cmd, "--evidence is needed, and --for above 0")
 			}
-			settings, _, err := rule.settings(cmd)
-			if err != nil {
-				return err
-			}
 			now := time.Now().Unix()
 			m := policy.Manual{Prefix: prefix, From: now, Until: now + int64(length/time.Second), Evidence: evidence}
 			d := ledger.Decision{Kind: ledger.ManualListed, Prefix: prefix, Until: m.Until, Note: evidence}
-			return f.decide(cmd, d, func(ctx context.Context, l ledger.Ledger) error { return liveOf(l, settings).CheckManual(ctx, m) })
+			return f.decide(cmd, d, func(ctx context.Context, l ledger.Ledger) error {
+				settings, err := rule.binding(cmd, l, f.ledger, withoutRoutes)
+				if err != nil {
+					return err
+				}
+				return liveOf(l, settings).CheckManual(ctx, m)
+			})
 		},
 	}
 	f.add(cmd)
-	rule.add(cmd)
+	rule.addServed(cmd)
 	cmd.Flags().StringVar(&evidence, "evidence", "", "what shows the abuse; kept, never published")
 	cmd.Flags().DurationVar(&length, "for", policy.Window*time.Second, "how long; at most seven days count")
 	return cmd

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,20 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ucedge/origin/ledger"
 	"ucedge/origin/policy"
-	"ucedge/origin/routes"
 	"ucedge/origin/state"
 )
-
-// stateAt reads what the ledger in a file knew and had decided at a time.
-func stateAt(ctx context.Context, file string, at time.Time, rule state.Settings) (policy.Input, error) {
-	l, err := openLedger(ctx, file)
-	if err != nil {
-		return policy.Input{}, err
-	}
-	defer l.Close()
-	return state.Read(ctx, l, at.Unix(), rule)
-}
 
 func newOriginExplain() *cobra.Command {
 	var (
@@ -37,9 +26,10 @@ func newOriginExplain() *cobra.Command {
 		Short: "Tell why an address is listed, who can end it, and what number must fall",
 		Long: `Derives the listings of an address from the ledger: its impacts, each candidate of
 Levels 2 and 3 with count and threshold, which level lists it and why, and when
-that ends. The same derivation stands behind GET /v1/explain. Exit code 1 says
-that the address is listed.`,
-		Example: `  ucedge origin explain 198.51.100.7 --ledger ledger.db --routes pfx2as.tsv
+that ends. The same derivation stands behind GET /v1/explain: by the rule of the
+origin that serves from the ledger, as far as flags do not give another. Exit code
+1 says that the address is listed.`,
+		Example: `  ucedge origin explain 198.51.100.7 --ledger ledger.db
   ucedge origin explain 198.51.100.7 --at 36h --profile impacts --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -51,12 +41,16 @@ that the address is listed.`,
 			if err != nil {
 				return misusef(cmd, "--at: %v", err)
 			}
-			settings, source, err := rule.settings(cmd)
+			l, err := openLedger(cmd.Context(), file)
 			if err != nil {
 				return err
 			}
-			tellNoRoutes(cmd, source)
-			in, err := stateAt(cmd.Context(), file, moment, settings)
+			defer l.Close()
+			settings, err := rule.looking(cmd, l)
+			if err != nil {
+				return err
+			}
+			in, err := state.Read(cmd.Context(), l, moment.Unix(), settings)
 			if err != nil {
 				return err
 			}
@@ -64,17 +58,10 @@ that the address is listed.`,
 		},
 	}
 	ledgerFlag(cmd, &file)
-	rule.add(cmd)
+	rule.addServed(cmd)
 	cmd.Flags().StringVar(&at, "at", "", "moment to explain: a time, or a duration before now; empty is now")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
-}
-
-// tellNoRoutes says what cannot be told without the routes that the origin has.
-func tellNoRoutes(cmd *cobra.Command, source *routes.Source) {
-	if source == nil {
-		fmt.Fprintln(cmd.ErrOrStderr(), "ucedge: without --routes there is nothing to tell of Levels 2 and 3; give the files that the origin has")
-	}
 }
 
 func printDerivation(w io.Writer, d policy.Derivation, asJSON bool) error {
@@ -105,9 +92,9 @@ func newOriginReplay() *cobra.Command {
 every level how many listings there are, how many addresses they cover and how
 wide the widest is. --changes adds what Levels 2 and 3 list under the last
 profile and not under the first (+), or the other way about (-). Routes are those
-of the files given: bring those of the day.`,
+that the serving origin has now: with --routes bring those of the day.`,
 		Example: `  ucedge origin replay --at 2026-11-22T16:00:00Z --profile impacts --routes pfx2as.tsv
-  ucedge origin replay --profile classic --profile careful --changes --ledger ledger.db --routes pfx2as.tsv`,
+  ucedge origin replay --profile classic --profile careful --changes --ledger ledger.db`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			moment, err := parseMoment(at, time.Now())
 			if err != nil {
@@ -116,12 +103,16 @@ of the files given: bring those of the day.`,
 			if len(profiles) == 0 {
 				profiles = policy.Names()
 			}
-			settings, source, err := rule.settings(cmd)
+			l, err := openLedger(cmd.Context(), file)
 			if err != nil {
 				return err
 			}
-			tellNoRoutes(cmd, source)
-			results, err := decideAll(cmd, file, moment, profiles, settings, rule.specialUse)
+			defer l.Close()
+			settings, err := rule.looking(cmd, l)
+			if err != nil {
+				return err
+			}
+			results, err := decideAll(cmd, l, moment, profiles, settings, rule.specialUse)
 			if err != nil {
 				return err
 			}
@@ -134,6 +125,7 @@ of the files given: bring those of the day.`,
 	ledgerFlag(cmd, &file)
 	rule.profile = policy.Names()[0]
 	rule.addWorld(cmd)
+	asServed(cmd)
 	flags := cmd.Flags()
 	flags.StringArrayVar(&profiles, "profile", nil, "profile to decide by, by name or TOML file (repeatable); without any, all that come with the program")
 	flags.StringVar(&at, "at", "", "moment to decide: a time, or a duration before now; empty is now")
@@ -143,17 +135,20 @@ of the files given: bring those of the day.`,
 }
 
 // decideAll decides one state under several profiles.
-func decideAll(cmd *cobra.Command, file string, moment time.Time, profiles []string, settings state.Settings, documentation bool) ([]*policy.Result, error) {
+func decideAll(cmd *cobra.Command, l ledger.Ledger, moment time.Time, profiles []string, settings state.Settings, documentation bool) ([]*policy.Result, error) {
 	var rules []*policy.Profile
 	for _, name := range profiles {
-		p, err := profileNamed(name, documentation)
+		p, err := profileNamed(name)
+		if err == nil {
+			p, err = allow(p, documentation)
+		}
 		if err != nil {
 			return nil, misusef(cmd, "%v", err)
 		}
 		rules = append(rules, p)
 	}
 	settings.Profile = rules[0]
-	in, err := stateAt(cmd.Context(), file, moment, settings)
+	in, err := state.Read(cmd.Context(), l, moment.Unix(), settings)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -146,7 +147,11 @@ ucedge origin purge.`,
 				return err
 			}
 			defer l.Close()
-			if err := l.RevokeKey(cmd.Context(), args[0], time.Now().Unix(), actor); err != nil {
+			err = l.RevokeKey(cmd.Context(), args[0], time.Now().Unix(), actor)
+			if errors.Is(err, ledger.ErrNoKey) {
+				err = fmt.Errorf("%w: `ucedge origin key list --ledger %s` shows the ids", err, file)
+			}
+			if err != nil {
 				return err
 			}
 			fmt.Fprintf(cmd.ErrOrStderr(), "key %s is revoked\n", args[0])

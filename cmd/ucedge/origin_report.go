@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,7 +56,8 @@ func newOriginReport() *cobra.Command {
 ledger on this machine with --ledger and --reporter. Formats are NDJSON, CSV, plain
 lists with times, ARF and X-ARF mails, and rbldnsd zone files: to an origin up to %d
 addresses, which count as seen at $TIMESTAMP or in this hour. With --ledger, --seen
-is when addresses were seen that come without a time. Sending a file twice counts
+is when addresses were seen that come without a time, and what may be reported is
+as the serving origin has it unless flags give it. Sending a file twice counts
 once. Refused lines are told with their reason, the good ones kept; exit code 1
 says that some were refused.
 
@@ -184,6 +186,10 @@ func (f *reportFlags) deliver(cmd *cobra.Command, name string, body io.Reader) (
 		return nil, misusef(cmd, "--kind is needed with zone files: they name none")
 	case f.url != "" && f.at != "":
 		return nil, misusef(cmd, "--seen is for --ledger: to an origin every report tells its own time")
+	case f.url != "" && !isURL(f.url):
+		return nil, misusef(cmd, "--url %q is not as http://127.0.0.1:8081", f.url)
+	case f.url != "" && f.apiKey == "":
+		return nil, misusef(cmd, "--api-key is needed with --url: the secret that `ucedge origin key create --role reporter` prints once")
 	case f.url != "":
 		return f.send(cmd.Context(), format, body)
 	case f.reporter == "":
@@ -194,17 +200,21 @@ func (f *reportFlags) deliver(cmd *cobra.Command, name string, body io.Reader) (
 
 // send posts the body to the API.
 func (f *reportFlags) send(ctx context.Context, format string, body io.Reader) (*reportOutcome, error) {
-	url := strings.TrimSuffix(f.url, "/") + "/v1/reports"
+	target := strings.TrimSuffix(f.url, "/") + "/v1/reports"
 	if f.kind != "" {
-		url += "?kind=" + f.kind
+		target += "?kind=" + f.kind
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, body)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, body)
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", reportTypes[format])
 	req.Header.Set("Authorization", "Bearer "+f.apiKey)
 	resp, err := http.DefaultClient.Do(req)
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		return nil, fmt.Errorf("origin %q cannot be reached: %w: does it run, and is this its --listen?", f.url, failed.Err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -217,23 +227,48 @@ func (f *reportFlags) send(ctx context.Context, format string, body io.Reader) (
 	err = json.Unmarshal(text, &outcome)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("origin %q: status %s: %w", f.url, resp.Status, err)
+		return nil, fmt.Errorf("origin %q: status %s and no answer of an origin: --url must be the address of an origin, or of a proxy before it", f.url, resp.Status)
 	case resp.StatusCode >= 400 && outcome.RefusedTotal == 0:
-		return nil, fmt.Errorf("origin %q: status %s: %s", f.url, resp.Status, outcome.Error)
+		return nil, fmt.Errorf("origin %q: status %s: %s%s", f.url, resp.Status, outcome.Error, nextStep(resp))
 	}
 	return &outcome, nil
 }
 
-// intoLedger appends what the body holds to a ledger on this machine.
-func (f *reportFlags) intoLedger(cmd *cobra.Command, format string, kind snapshot.Kinds, name string, body io.Reader) (*reportOutcome, error) {
-	settings, _, err := f.rule.settings(cmd)
-	if err != nil {
-		return nil, err
+// isURL reports whether text is the base of URLs that can be asked.
+func isURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+}
+
+// nextStep says what to do about an answer that took nothing.
+func nextStep(resp *http.Response) string {
+	switch resp.StatusCode {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return ": `ucedge origin key create --role reporter`, where the ledger is, makes a key for --api-key"
+	case http.StatusNotFound:
+		return ": --url is the address of the origin alone, as http://127.0.0.1:8081"
 	}
+	if wait := resp.Header.Get("Retry-After"); wait != "" {
+		return ": send the file again in " + wait + " s, nothing counts twice"
+	}
+	return ""
+}
+
+// intoLedger appends what the body holds to a ledger on this machine.
+func (f *reportFlags) intoLedger(cmd *cobra.Command, format string, kind snapshot.Kinds, name string, body io.Reader) (outcome *reportOutcome, err error) {
 	now := time.Now()
 	seen, err := parseMoment(f.at, now)
 	if err != nil {
 		return nil, misusef(cmd, "--seen: %v", err)
+	}
+	l, err := ledger.Open(cmd.Context(), f.ledger)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	settings, err := f.rule.admitting(cmd, l)
+	if err != nil {
+		return nil, err
 	}
 	rules := report.Rules{
 		Reporter: f.reporter, Kind: kind, Now: now.Unix(), Ahead: report.DefaultAhead,
@@ -257,16 +292,11 @@ func (f *reportFlags) intoLedger(cmd *cobra.Command, format string, kind snapsho
 			return nil, err
 		}
 	}
-	l, err := ledger.Open(cmd.Context(), f.ledger)
+	err = tellNewReporter(cmd.Context(), l, f.reporter, func(text string) { fmt.Fprintln(cmd.ErrOrStderr(), "ucedge:", text) })
 	if err != nil {
 		return nil, err
 	}
-	err = tellNewReporter(cmd.Context(), l, f.reporter, func(text string) { fmt.Fprintln(cmd.ErrOrStderr(), "ucedge:", text) })
-	if err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	outcome, err := importReports(cmd.Context(), l, reports)
-	return outcome, errors.Join(err, l.Close())
+	return importReports(cmd.Context(), l, reports)
 }
 
 // zoneReports gives a report for each address that a zone file lists.

@@ -16,17 +16,6 @@ import (
 	"ucedge/origin/report"
 )
 
-// judge makes a decision on a reporter, whom the ledger must know.
-func (f *decideFlags) judge(cmd *cobra.Command, kind ledger.DecisionKind, name string) error {
-	return f.decide(cmd, ledger.Decision{Kind: kind, Reporter: name}, func(ctx context.Context, l ledger.Ledger) error {
-		err := ledger.CheckReporter(ctx, l, name)
-		if errors.Is(err, ledger.ErrNoReporter) {
-			err = fmt.Errorf("%w: `ucedge origin reporters --ledger %s` shows who is known", err, f.ledger)
-		}
-		return err
-	})
-}
-
 // tellNewReporter says that nobody has reported under this name: it may be
 // a new reporter, or a known one mistyped.
 func tellNewReporter(ctx context.Context, l ledger.Ledger, name string, tell func(string)) error {
@@ -95,37 +84,41 @@ func printReporters(w io.Writer, names []string, waiting map[string]int, asJSON 
 }
 
 func newOriginPurge() *cobra.Command {
-	var f decideFlags
-	cmd := &cobra.Command{
+	return judging(ledger.Purged, &cobra.Command{
 		Use:   "purge REPORTER --why TEXT",
 		Short: "Withdraw what a reporter alone has listed",
 		Long: `Withdraws a reporter: every listing that stands on its reports alone ends with the
 next snapshot; addresses that others have reported too keep their counts. Its
 key still works: ucedge origin key revoke ends that.`,
 		Example: `  ucedge origin purge trap-one --why "trap address was a recycled mailbox" --ledger ledger.db`,
-		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.judge(cmd, ledger.Purged, args[0])
-		},
-	}
-	f.add(cmd)
-	return cmd
+	})
 }
 
 func newOriginRelease() *cobra.Command {
-	var f decideFlags
-	cmd := &cobra.Command{
+	return judging(ledger.Released, &cobra.Command{
 		Use:   "release REPORTER --why TEXT",
 		Short: "Let the reports count that wait because their reporter is past its budget",
 		Long: `Lets the reports of a reporter count that wait because they are past its budget of
 new addresses an hour, or of its share of all impacts: ucedge origin reporters
 shows whose wait.`,
 		Example: `  ucedge origin release trap-one --why "looked at a sample: real" --ledger ledger.db`,
-		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.judge(cmd, ledger.Released, args[0])
-		},
-	}
+	})
+}
+
+// judging makes a command decide on the reporter that its argument names, whom
+// the ledger must know.
+func judging(kind ledger.DecisionKind, cmd *cobra.Command) *cobra.Command {
+	var f decideFlags
 	f.add(cmd)
+	cmd.Args = cobra.ExactArgs(1)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return f.decide(cmd, ledger.Decision{Kind: kind, Reporter: args[0]}, func(ctx context.Context, l ledger.Ledger) error {
+			err := ledger.CheckReporter(ctx, l, args[0])
+			if errors.Is(err, ledger.ErrNoReporter) {
+				err = fmt.Errorf("%w: `ucedge origin reporters --ledger %s` shows who is known", err, f.ledger)
+			}
+			return err
+		})
+	}
 	return cmd
 }

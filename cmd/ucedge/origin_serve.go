@@ -177,7 +177,7 @@ func (f *originFlags) run(cmd *cobra.Command, log *slog.Logger, listening func(*
 	if err := f.listenAll(ctx, parts, r, handler, trusted, log); err != nil {
 		return err
 	}
-	parts.Go(func() error { r.Run(ctx); return nil })
+	parts.Go(func() error { return f.decide(ctx, cmd, r) })
 	if source != nil {
 		parts.Go(func() error {
 			source.Watch(ctx, routesLook, func(stats []routes.Stats, err error) { r.reloaded(log, stats, err) })
@@ -227,6 +227,20 @@ func (f *originFlags) open(cmd *cobra.Command, log *slog.Logger) (*running, *rou
 		return nil, nil, errors.Join(err, l.Close())
 	}
 	return &running{Origin: o, ledger: l, rule: rule}, source, nil
+}
+
+// decide decides and publishes until ctx ends. First the ledger is told by which
+// rule: not before the listeners are open, which they are not for the second of
+// two origins that were started by mistake.
+func (f *originFlags) decide(ctx context.Context, cmd *cobra.Command, r *running) error {
+	rule, err := f.rule.rule(cmd)
+	if err == nil {
+		err = r.ledger.SetRule(context.WithoutCancel(ctx), time.Now().Unix(), rule)
+	}
+	if err == nil {
+		r.Run(ctx)
+	}
+	return err
 }
 
 // handler serves the API.

@@ -298,23 +298,9 @@ Level 1 and 2 at once, Level 3 after some 40 seconds, gone a minute later, again
 
   curl -H 'accept: text/plain' '%[1]s/v1/explain?ip=%[2]s'
   curl '%[1]s/v1/audit?limit=20'
-  bin/ucedge origin replay --ledger %[3]s --routes %[4]s%[5]s
-  bin/ucedge origin exempt %[6]s --why "a neighbour" --ledger %[3]s
-`, d.api, address, d.path("ledger.db"), d.routesShown(), d.specialUseShown(), netip.MustParseAddr(address).Next())
-}
-
-func (d *demo) routesShown() string {
-	if len(d.routes) == 0 {
-		return d.path("routes.tsv")
-	}
-	return strings.Join(d.routes, " --routes ")
-}
-
-func (d *demo) specialUseShown() string {
-	if len(d.routes) == 0 {
-		return " --allow-special-use"
-	}
-	return ""
+  bin/ucedge origin replay --ledger %[3]s
+  bin/ucedge origin exempt %[4]s --why "a neighbour" --ledger %[3]s
+`, d.api, address, d.path("ledger.db"), netip.MustParseAddr(address).Next())
 }
 
 // sampleOf returns the first zone of the snapshot and an address that it lists.

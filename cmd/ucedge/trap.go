@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ucedge/edge"
+	"ucedge/origin/state"
 	"ucedge/origin/trap"
 )
 
@@ -36,8 +37,9 @@ func newTrap() *cobra.Command {
 		Long: `An SMTP server for addresses that nobody should write to. It takes mail for them
 alone, sends none, and reports the peer of the connection, never what a header
 says. Mail is acknowledged once its report is on stable storage: at an origin
-with --url and --api-key, or in a ledger of this machine with --ledger. Headers are
-dropped, or kept sealed with --keep and --seal-to; ucedge trap open reads them.`,
+with --url and --api-key, or in a ledger of this machine with --ledger, by the rule
+of the origin that serves from it unless flags give another. Headers are dropped, or
+kept sealed with --keep and --seal-to; ucedge trap open reads them.`,
 		Example: `  ucedge trap --name mx.trap.example --trap @trap.example --url http://127.0.0.1:8081 --api-key "$SECRET" --reporter trap-one --listen :25
   ucedge trap --name mx.trap.example --trap jane@trap.example --ledger ledger.db --reporter trap-one --listen 127.0.0.1:2525`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
@@ -134,20 +136,15 @@ func (f *trapFlags) run(cmd *cobra.Command) error {
 		return misusef(cmd, "--name, --trap, --reporter and either --url or --ledger are needed")
 	}
 	log := newLogger(cmd.ErrOrStderr(), f.logForm, slog.LevelInfo)
-	rule, _, err := f.rule.settings(cmd)
-	if err != nil {
-		return err
-	}
-	s := trap.Settings{
-		Name: f.name, Traps: f.traps, Reporter: f.reporter, Clock: time.Now,
-		Reserved: refuses(rule), Log: log,
-	}
-	sink, done, err := f.sink(cmd.Context(), log)
+	sink, rule, done, err := f.sink(cmd, log)
 	if err != nil {
 		return err
 	}
 	defer done()
-	s.Sink = sink
+	s := trap.Settings{
+		Name: f.name, Traps: f.traps, Reporter: f.reporter, Clock: time.Now,
+		Sink: sink, Reserved: refuses(rule), Log: log,
+	}
 	if err := f.evidence(&s); err != nil {
 		return err
 	}
@@ -174,20 +171,25 @@ func (f *trapFlags) run(cmd *cobra.Command) error {
 	return nil
 }
 
-// sink is where reports go.
-func (f *trapFlags) sink(ctx context.Context, log *slog.Logger) (trap.Sink, func(), error) {
+// sink is where reports go, and by which rule the trap refuses some.
+func (f *trapFlags) sink(cmd *cobra.Command, log *slog.Logger) (s trap.Sink, rule state.Settings, done func(), err error) {
 	if f.url != "" {
-		s, err := trap.NewOriginSink(f.url, f.apiKey, nil)
-		return s, func() {}, err
+		if rule, _, err = f.rule.settings(cmd); err == nil {
+			s, err = trap.NewOriginSink(f.url, f.apiKey, nil)
+		}
+		return s, rule, func() {}, err
 	}
-	l, err := openLedger(ctx, f.ledger)
+	l, err := openLedger(cmd.Context(), f.ledger)
 	if err != nil {
-		return nil, nil, err
+		return nil, rule, nil, err
 	}
-	if err := tellNewReporter(ctx, l, f.reporter, func(text string) { log.Warn(text) }); err != nil {
-		return nil, nil, errors.Join(err, l.Close())
+	if rule, err = f.rule.admitting(cmd, l); err == nil {
+		err = tellNewReporter(cmd.Context(), l, f.reporter, func(text string) { log.Warn(text) })
 	}
-	return trap.LedgerSink{Ledger: l}, func() { l.Close() }, nil
+	if err != nil {
+		return nil, rule, nil, errors.Join(err, l.Close())
+	}
+	return trap.LedgerSink{Ledger: l}, rule, func() { l.Close() }, nil
 }
 
 // evidence sets up the keeping of sealed headers, if there is to be one.

@@ -43,9 +43,8 @@ type Policy interface {
 	// returns a check that does not and returns nil if the address may be
 	// removed now. A removal whose decision is in the ledger counts in it.
 	Removal(ctx context.Context, q policy.RemovalRequest) (check func(context.Context) error, err error)
-	// CheckLift returns nil if the address may be taken off Levels 2 and 3 now,
-	// or a *policy.Refusal.
-	CheckLift(ctx context.Context, a netip.Addr) error
+	// Lift does the same for taking the address off Levels 2 and 3.
+	Lift(ctx context.Context, a netip.Addr) (check func(context.Context) error, err error)
 	// CheckManual returns nil if the listing may be made.
 	CheckManual(ctx context.Context, m policy.Manual) error
 }
@@ -89,8 +88,9 @@ type Handler struct {
 	mux      *http.ServeMux
 	clients  *limiter      // of requests without a key
 	keys     *limiter      // of requests with one
-	uploads  chan struct{} // one for each body that is being read
+	uploads  *places       // of bodies of reports that are being read
 	removals chan struct{} // one for the removal without a key that is being looked into
+	refused  refused       // rows about refused records
 	deciding sync.Mutex    // held from the check of a decision to its row
 }
 
@@ -125,7 +125,7 @@ func New(s Settings) (*Handler, error) {
 		mux:      http.NewServeMux(),
 		clients:  newLimiter(s.Limits.ClientPerSecond, s.Limits.ClientBurst),
 		keys:     newLimiter(s.Limits.KeyPerSecond, s.Limits.KeyBurst),
-		uploads:  make(chan struct{}, s.Limits.Uploads),
+		uploads:  newPlaces(s.Limits.Uploads),
 		removals: make(chan struct{}, 1),
 	}
 	for pattern, serve := range h.routes() {

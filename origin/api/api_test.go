@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -322,16 +323,45 @@ func TestRefusalsCapped(t *testing.T) {
 	if n := strings.Count(body, `"line":`); n != 1000 {
 		t.Errorf("%d refusals told, want 1000", n)
 	}
-	rows, err := w.ledger.Events(context.Background(), ledger.MaxTime, ledger.ReportRefused)
-	if err != nil {
-		t.Fatal(err)
+	rows := func() (n int, records int64) {
+		t.Helper()
+		all, err := w.ledger.Events(context.Background(), ledger.MaxTime, ledger.ReportRefused)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range all {
+			records += row.Count
+		}
+		return len(all), records
 	}
-	total := int64(0)
-	for _, row := range rows {
-		total += row.Count
+	if n, records := rows(); n != 101 || records != 5000 {
+		t.Errorf("%d rows stand for %d refusals, want 101 and 5000", n, records)
 	}
-	if len(rows) != 101 || total != 5000 {
-		t.Errorf("%d rows stand for %d refusals, want 101 and 5000", len(rows), total)
+	for range 50 {
+		w.expect(w.reports(strings.Repeat("x\n", 100)), 422)
+		w.expect(call{method: "GET", path: "/v1/form?ip=x&service=ssh&apikey=" + w.reporter}, 422)
+	}
+	within, _ := rows()
+	other := w.reports("x\n")
+	other.secret = w.key(ledger.Reporter, "feed-c")
+	w.expect(other, 422)
+	if n, _ := rows(); within < 900 || within > 1101 || n != within+1 {
+		t.Errorf("%d rows in an hour, want about 1000; %d more of another reporter, want 1", within, n-within)
+	}
+	w.advance(time.Hour)
+	w.expect(w.reports("x\n"), 422)
+	if n, records := rows(); n != within+3 || records != 5000+50*101+1+1 {
+		t.Errorf("%d rows in all, want %d; they stand for %d refusals, want %d", n, within+3, records, 5000+50*101+2)
+	}
+}
+
+// TestLongReason: a reason that quotes much is cut, and no trouble of the origin's.
+func TestLongReason(t *testing.T) {
+	w := newWorld(t, nil)
+	mail := w.reports(strings.Repeat("x", 5000) + "\xff")
+	mail.media = "message/rfc822"
+	if body := w.expect(mail, 422, "malformed MIME header", "…"); len(body) > 1000 {
+		t.Errorf("%d bytes: %.300s", len(body), body)
 	}
 }
 
@@ -438,8 +468,11 @@ func TestSelfRemoval(t *testing.T) {
 		s.SelfRemoval = true
 		s.Client = func(*http.Request) netip.Addr { return client }
 	})
-	w.expect(w.reports(line), 200)
+	w.expect(w.reports(strings.Replace(line, "11:00:00", "11:23:45", 1)), 200)
 	w.decide()
+	// The second of the impact is an operator's to know.
+	w.expect(w.post("/v1/removals", "", `{"address":"192.0.2.1","reason":"x"}`), 409, `"rule":"quiet"`, `"until":"2026-11-22T15:00:00Z"`)
+	w.expect(w.post("/v1/removals", w.operator, `{"address":"192.0.2.1","reason":"x","proof":"y"}`), 409, `"until":"2026-11-22T14:23:45Z"`)
 	w.advance(4 * time.Hour)
 	w.expect(w.post("/v1/removals", "", `{"address":"192.0.2.9","reason":"x"}`), 403, "does not come from the address")
 	body := w.expect(w.post("/v1/removals", "", `{"address":"::ffff:192.0.2.1","reason":"buy our watches"}`), 201)
@@ -447,6 +480,35 @@ func TestSelfRemoval(t *testing.T) {
 	if strings.Contains(body, "watches") {
 		t.Errorf("what anybody wrote is published: %s", body)
 	}
+}
+
+// TestSelfRemovalsFillNothing: who asks again and again without a key is refused
+// each time, and is a row once a day.
+func TestSelfRemovalsFillNothing(t *testing.T) {
+	var client netip.Addr
+	w := newWorld(t, func(s *api.Settings) {
+		s.SelfRemoval = true
+		s.Client = func(*http.Request) netip.Addr { return client }
+	})
+	expect := func(when, secret, address string, want int) {
+		t.Helper()
+		client = netip.MustParseAddr(address)
+		w.expect(w.post("/v1/removals", secret, `{"address":"`+address+`","reason":"x","proof":"y"}`), 409)
+		rows, err := w.ledger.Events(context.Background(), ledger.MaxTime, ledger.RemovalRefused)
+		if err != nil || len(rows) != want {
+			t.Errorf("%s: %d rows, want %d: %v", when, len(rows), want, err)
+		}
+	}
+	expect("the first time", "", "192.0.2.1", 1)
+	expect("at once again", "", "192.0.2.1", 1)
+	expect("another address", "", "192.0.2.2", 2)
+	expect("of IPv6", "", "2001:db8::1", 3)
+	expect("another of its /64", "", "2001:db8::2", 3)
+	expect("by an operator", w.operator, "192.0.2.1", 4)
+	w.advance(24*time.Hour - time.Second)
+	expect("almost a day later", "", "192.0.2.1", 4)
+	w.advance(time.Second)
+	expect("a day later", "", "192.0.2.1", 5)
 }
 
 // slowPolicy goes through the ledger for as long as it is let.
@@ -500,6 +562,84 @@ func TestSelfRemovalsDoNotQueue(t *testing.T) {
 	}
 }
 
+// leaving is a ledger whose client leaves when its decision is on the way.
+type leaving struct {
+	ledger.Ledger
+	leave func()
+}
+
+func (l *leaving) AppendDecisions(ctx context.Context, d []ledger.Decision) error {
+	l.leave()
+	if err := ctx.Err(); err != nil {
+		return err // and the row may be written all the same
+	}
+	return l.Ledger.AppendDecisions(ctx, d)
+}
+
+// TestClientLeaves: a decision is made or not, whether or not its client waits
+// for it: no limit can be passed by leaving. It is no trouble of the origin's.
+func TestClientLeaves(t *testing.T) {
+	var log bytes.Buffer
+	left := &leaving{}
+	w := newWorld(t, func(s *api.Settings) {
+		left.Ledger, s.Ledger = s.Ledger, left
+		s.Log = slog.New(slog.NewTextHandler(&log, nil))
+	})
+	for _, row := range []struct {
+		method, path, body string
+		status             int
+	}{
+		{"POST", "/v1/exemptions", `{"address":"192.0.2.1","reason":"ours"}`, 201},
+		{"POST", "/v1/removals", `{"address":"192.0.2.1","reason":"x","proof":"y"}`, 409},
+	} {
+		ctx, cancel := context.WithCancel(context.Background())
+		left.leave = cancel
+		request := httptest.NewRequestWithContext(ctx, row.method, row.path, strings.NewReader(row.body))
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Authorization", "Bearer "+w.operator)
+		answer := httptest.NewRecorder()
+		w.handler.ServeHTTP(answer, request)
+		if answer.Code != row.status {
+			t.Errorf("%s: status %d, want %d: %s", row.path, answer.Code, row.status, answer.Body)
+		}
+	}
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	w.handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(gone, "GET", "/v1/audit", nil))
+	if log.Len() > 0 {
+		t.Errorf("log: %s", &log)
+	}
+}
+
+func (p *slowPolicy) Lift(ctx context.Context, a netip.Addr) (func(context.Context) error, error) {
+	if a.Is4() {
+		return p.Policy.Lift(ctx, a)
+	}
+	p.looks <- struct{}{}
+	<-p.done
+	return p.Policy.Lift(ctx, a)
+}
+
+// TestExemptionsDoNotQueue: going through the ledger for an exemption keeps no
+// other decision waiting, and what was decided meanwhile counts.
+func TestExemptionsDoNotQueue(t *testing.T) {
+	slow := &slowPolicy{looks: make(chan struct{}, 1), done: make(chan struct{})}
+	w := newWorld(t, func(s *api.Settings) { slow.Policy, s.Policy = s.Policy, slow })
+	exempt := w.post("/v1/exemptions", w.operator, `{"address":"2001:db8::1","reason":"ours"}`)
+	done := make(chan string)
+	go func() {
+		response, body := w.send(exempt)
+		done <- fmt.Sprint(response.StatusCode, body)
+	}()
+	<-slow.looks
+	w.expect(w.post("/v1/exemptions", w.operator, `{"address":"192.0.2.9","reason":"ours"}`), 201)
+	w.expect(w.post("/v1/listings", w.operator, `{"prefix":"2001:db8::1/128","until":"2026-11-23T00:00:00Z","reason":"x","evidence":"y"}`), 201)
+	close(slow.done)
+	if got := <-done; !strings.HasPrefix(got, "409") || !strings.Contains(got, "on Level 1, by hand") {
+		t.Errorf("exempted although it was listed meanwhile: %s", got)
+	}
+}
+
 func TestExemption(t *testing.T) {
 	w := newWorld(t, nil)
 	w.expect(w.post("/v1/exemptions", w.operator, `{"address":"192.0.2.1","reason":"ours","until":"2026-11-23T00:00:00Z"}`), 201, `"until":"2026-11-23T00:00:00Z"`)
@@ -526,8 +666,12 @@ func TestExemption(t *testing.T) {
 func TestExemptionOfAbuser(t *testing.T) {
 	w := newWorld(t, nil)
 	w.expect(w.reports(line), 200)
-	exempt := w.post("/v1/exemptions", w.operator, `{"address":"192.0.2.1","reason":"ours"}`)
+	exempt := w.post("/v1/exemptions", w.operator, `{"address":"192.0.2.1","reason":"ours","until":"2027-11-22T00:00:00Z"}`)
 	w.expect(exempt, 409, `"rule":"level1"`, "192.0.2.1 is itself on Level 1", `"until":"2026-11-`)
+	public := w.expect(call{method: "GET", path: "/v1/audit"}, 200, `"kind":"exemption-refused"`, `"prefix":"192.0.2.1/32","reason":"192.0.2.1 is itself on Level 1"`)
+	if strings.Contains(public, "ours") {
+		t.Errorf("what was asked for is published: %s", public)
+	}
 	w.expect(call{method: "GET", path: "/v1/exemptions", secret: w.operator}, 200, `{"exemptions":[]}`)
 	w.expect(w.post("/v1/exemptions", w.operator, `{"address":"192.0.2.2","reason":"its neighbour"}`), 201)
 	w.advance(7 * 24 * time.Hour)
@@ -673,39 +817,77 @@ func TestRateLimits(t *testing.T) {
 	w.expect(w.reports(line), 200)
 }
 
-// TestUploadsAtOnce: one upload more than allowed is put off, and a slow one
-// does not stop anything else.
-func TestUploadsAtOnce(t *testing.T) {
-	w := newWorld(t, func(s *api.Settings) { s.Limits.Uploads = 1 })
-	slow, writer := io.Pipe()
-	done := make(chan int)
+// slowUpload begins a body of reports under a key. When it returns, the upload
+// has its place or is refused; finish ends the body and returns the status.
+func (w *world) slowUpload(secret string) (finish func() int) {
+	w.Helper()
+	body, writer := io.Pipe()
+	done := make(chan int, 1)
 	go func() {
-		request, err := http.NewRequest("POST", w.url+"/v1/reports", slow)
+		defer body.Close()
+		request, err := http.NewRequest("POST", w.url+"/v1/reports", body)
 		if err != nil {
-			t.Error(err)
+			w.Error(err)
 		}
-		request.Header.Set("Authorization", "Bearer "+w.reporter)
+		request.Header.Set("Authorization", "Bearer "+secret)
 		request.Header.Set("Content-Type", "application/x-ndjson")
 		response, err := http.DefaultClient.Do(request)
 		if err != nil {
-			t.Error(err)
-			close(done)
+			w.Error(err)
+			done <- 0
 			return
 		}
 		response.Body.Close()
 		done <- response.StatusCode
 	}()
-	io.WriteString(writer, line)
-	for status := 0; status != 429; { // until the slow one has its place
-		response, _ := w.send(w.reports(line))
-		status = response.StatusCode
+	// More than any buffer on the way: the origin has read of it, or has answered.
+	io.Copy(writer, io.LimitReader(neverEnding('\n'), 8<<20))
+	return func() int { writer.Close(); return <-done }
+}
+
+// neverEnding reads as one byte again and again.
+type neverEnding byte
+
+func (b neverEnding) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(b)
 	}
+	return len(p), nil
+}
+
+// TestUploadsAtOnce: a reporter holds a quarter of the places, whichever of its
+// keys it shows, and four hold all; slow ones do not stop anything else.
+func TestUploadsAtOnce(t *testing.T) {
+	w := newWorld(t, func(s *api.Settings) { s.Limits.Uploads, s.Limits.BodyBytes = 8, 64<<20 })
+	expect := func(when, secret string, want int) {
+		t.Helper()
+		long := w.reports(line + strings.Repeat("\n", 20<<10))
+		long.secret = secret
+		response, body := w.send(long)
+		if response.StatusCode != want || want == 429 && response.Header.Get("Retry-After") != "30" {
+			t.Errorf("%s: status %d, Retry-After %q: %s", when, response.StatusCode, response.Header.Get("Retry-After"), body)
+		}
+	}
+	other := w.key(ledger.Reporter, "feed-c")
+	finish := []func() int{w.slowUpload(w.reporter), w.slowUpload(w.key(ledger.Reporter, "feed-a"))}
+	expect("a third of one reporter", w.reporter, 429)
+	expect("the first of another", other, 200)
+	for _, name := range []string{"feed-d", "feed-e", "feed-f"} {
+		secret := w.key(ledger.Reporter, name)
+		finish = append(finish, w.slowUpload(secret), w.slowUpload(secret))
+	}
+	expect("a ninth in all", other, 429)
+	w.expect(w.reports(line), 200) // which is short
+	zipped := w.reports(line)
+	zipped.coding, zipped.body = "gzip", compress(t, "gzip", line)
+	w.expect(zipped, 429)
 	w.expect(call{method: "GET", path: "/v1/audit"}, 200)
-	writer.Close()
-	if status := <-done; status != 200 {
-		t.Errorf("slow upload: status %d", status)
+	for i, finish := range finish {
+		if status := finish(); status != 200 {
+			t.Errorf("slow upload %d: status %d", i, status)
+		}
 	}
-	w.expect(w.reports(line), 200)
+	expect("when all is over", w.reporter, 200)
 }
 
 func TestUnrouted(t *testing.T) {
@@ -724,6 +906,11 @@ func TestDocument(t *testing.T) {
 	document := w.expect(call{method: "GET", path: "/v1/openapi.yaml"}, 200, "openapi: 3.1.0")
 	if document != string(api.Document) {
 		t.Error("another document is served")
+	}
+	for _, kind := range ledger.PublicKinds() {
+		if !regexp.MustCompile(`enum: \[[^\]]*\b` + string(kind) + `[,\]]`).MatchString(document) {
+			t.Errorf("document knows no decision of kind %q", kind)
+		}
 	}
 	path := ""
 	var got []string

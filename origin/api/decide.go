@@ -9,6 +9,7 @@ import (
 
 	"ucedge/origin/ledger"
 	"ucedge/origin/policy"
+	"ucedge/origin/routes"
 	"ucedge/snapshot"
 )
 
@@ -44,12 +45,16 @@ func (h *Handler) postRemoval(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, fail(http.StatusTooManyRequests, "another removal is being looked into"))
 		return
 	}
-	h.decide(w, r, d, func(ctx context.Context) error {
-		if err != nil {
-			return err
-		}
-		return check(ctx)
-	})
+	h.decide(w, r, d, unless(err, check))
+}
+
+// unless returns the check, or one that fails with the error of looking into it:
+// the rule's refusals at a glance are decisions too.
+func unless(err error, check func(context.Context) error) func(context.Context) error {
+	if err != nil {
+		return func(context.Context) error { return err }
+	}
+	return check
 }
 
 // errBusy means that the request is to come again.
@@ -115,7 +120,8 @@ func (h *Handler) postExemption(w http.ResponseWriter, r *http.Request) {
 	if !q.Until.IsZero() {
 		d.Until = q.Until.Unix()
 	}
-	h.decide(w, r, d, func(ctx context.Context) error { return h.Policy.CheckLift(ctx, d.Prefix.Addr()) })
+	check, err := h.Policy.Lift(r.Context(), d.Prefix.Addr())
+	h.decide(w, r, d, unless(err, check))
 }
 
 // deleteExemption ends the exemption of the address in the query.
@@ -217,8 +223,8 @@ func (h *Handler) getWaiting(w http.ResponseWriter, r *http.Request) {
 
 // decide writes a decision if the check allows it, tells the publisher and
 // answers 201. One decision is checked at a time, so that two requests cannot
-// both be the last that a limit allows. A removal that the rule refuses is a
-// row too.
+// both be the last that a limit allows. A removal or exemption that the rule
+// refuses is a row too, but see saidToday.
 func (h *Handler) decide(w http.ResponseWriter, r *http.Request, d ledger.Decision, check func(context.Context) error) {
 	h.deciding.Lock()
 	defer h.deciding.Unlock()
@@ -227,14 +233,17 @@ func (h *Handler) decide(w http.ResponseWriter, r *http.Request, d ledger.Decisi
 	if check != nil {
 		err = check(r.Context())
 	}
+	// Whoever leaves now does not take the lock off a row that is on its way: the
+	// next check would not see it, and one more than a limit could pass.
+	ctx := context.WithoutCancel(r.Context())
 	var refused *policy.Refusal
-	if errors.As(err, &refused) && d.Kind == ledger.Removed {
-		no := d
-		no.Kind, no.Reason, no.Note = ledger.RemovalRefused, refused.Reason, d.Reason
-		err = errors.Join(err, h.Ledger.AppendDecisions(r.Context(), []ledger.Decision{no}))
+	if errors.As(err, &refused) {
+		if no, kept := d.Refused(refused.Reason); kept && !h.saidToday(r, no) {
+			err = errors.Join(err, h.Ledger.AppendDecisions(ctx, []ledger.Decision{no}))
+		}
 	}
 	if err == nil {
-		err = h.Ledger.AppendDecisions(r.Context(), []ledger.Decision{d})
+		err = h.Ledger.AppendDecisions(ctx, []ledger.Decision{d})
 	}
 	if errors.Is(err, ledger.ErrInvalid) {
 		err = fail(http.StatusBadRequest, err.Error())
@@ -245,6 +254,19 @@ func (h *Handler) decide(w http.ResponseWriter, r *http.Request, d ledger.Decisi
 	}
 	h.Urgent()
 	respond(w, http.StatusCreated, entryOf(d, bearer(r).ID != ""))
+}
+
+// saidToday reports whether whoever asks without a key, as anybody may, has been
+// refused within a day for an address of the same unit: rows stay for good.
+func (h *Handler) saidToday(r *http.Request, no ledger.Decision) bool {
+	if bearer(r).ID != "" {
+		return false
+	}
+	const day = 24 * 3600
+	rows, err := h.Ledger.Audit(r.Context(), ledger.Page{
+		Kinds: []ledger.DecisionKind{no.Kind}, Within: routes.UnitOf(no.Prefix.Addr()).Prefix(), Since: no.At - day + 1, Limit: 1,
+	})
+	return err == nil && len(rows) > 0
 }
 
 // needs is the failure of a request without what it needs.

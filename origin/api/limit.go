@@ -1,7 +1,9 @@
 package api
 
 import (
+	"fmt"
 	"hash/maphash"
+	"net/http"
 	"net/netip"
 	"sync"
 	"time"
@@ -14,7 +16,7 @@ import (
 type Limits struct {
 	BodyBytes       int64   // of a body of reports, as sent and as decoded each; DefaultBodyBytes
 	SmallBytes      int64   // of any other body; DefaultSmallBytes
-	Uploads         int     // bodies of reports read at once; DefaultUploads
+	Uploads         int     // bodies of reports read at once, of one reporter a quarter; DefaultUploads
 	ClientPerSecond float64 // requests of one address (IPv6: /64) without a key; DefaultClientPerSecond
 	ClientBurst     int     // DefaultClientBurst
 	KeyPerSecond    float64 // requests of one key; DefaultKeyPerSecond
@@ -36,7 +38,7 @@ const (
 )
 
 // Bounds on how slowly a body of reports may come before its request is given
-// up: sixteen senders could keep everybody else out.
+// up: it holds a place.
 const (
 	stall   = 30 * time.Second // without a byte, or behind the slowest
 	slowest = 4 << 10          // bytes a second, on the average
@@ -44,6 +46,49 @@ const (
 
 // answerTime is how long the answer to a body of reports may take to be sent.
 const answerTime = time.Minute
+
+// shortUpload is up to how many bytes a body of reports needs no place among the
+// uploads: a trap sends each report by itself, and has many at once.
+const shortUpload = 16 << 10
+
+// places are what uploads take while they are read. Each reporter has a share,
+// or one of them could keep all others out.
+type places struct {
+	all, share int
+
+	mu    sync.Mutex
+	taken int
+	of    map[string]int // by reporter
+}
+
+func newPlaces(all int) *places {
+	return &places{all: all, share: max(1, all/4), of: map[string]int{}}
+}
+
+// enter takes a place for a reporter, or says why there is none.
+func (p *places) enter(reporter string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.of[reporter] >= p.share:
+		return fail(http.StatusTooManyRequests, fmt.Sprintf("too many uploads at once: a reporter has %d, but for bodies of up to %d bytes", p.share, shortUpload))
+	case p.taken >= p.all:
+		return fail(http.StatusTooManyRequests, "too many uploads at once")
+	}
+	p.taken++
+	p.of[reporter]++
+	return nil
+}
+
+// leave gives a place back.
+func (p *places) leave(reporter string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.taken--
+	if p.of[reporter]--; p.of[reporter] == 0 {
+		delete(p.of, reporter)
+	}
+}
 
 func setDefault[T int | int64 | float64 | time.Duration](value *T, otherwise T) {
 	if *value == 0 {

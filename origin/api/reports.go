@@ -7,6 +7,8 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strings"
+	"sync"
 	"time"
 
 	"ucedge/origin/ledger"
@@ -22,7 +24,13 @@ const batchReports = 10_000
 const (
 	refusalsTold = 1000 // in the response; the total is always told
 	refusalsKept = 100  // as decisions of their own; one more counts the rest
+	reasonMax    = 512  // bytes of a reason, which quotes what was sent
 )
+
+// refusalsHourly is up to how many decisions about refused records of one
+// reporter are kept in an hour, but for those of the body that passes it: they
+// stay for good, and it can send ten thousand a second.
+const refusalsHourly = 1000
 
 // A refusal is one refused record in a response.
 type refusal struct {
@@ -58,13 +66,14 @@ func (h *Handler) rules(reporter string) report.Rules {
 }
 
 func (h *Handler) postReports(w http.ResponseWriter, r *http.Request) {
-	select {
-	case h.uploads <- struct{}{}:
-		defer func() { <-h.uploads }()
-	default:
-		retryAfter(w, stall)
-		h.refuse(w, r, fail(http.StatusTooManyRequests, "too many uploads at once"))
-		return
+	if !isShort(r) {
+		reporter := bearer(r).Name
+		if err := h.uploads.enter(reporter); err != nil {
+			retryAfter(w, stall)
+			h.refuse(w, r, err)
+			return
+		}
+		defer h.uploads.leave(reporter)
 	}
 	control := http.NewResponseController(w)
 	control.SetWriteDeadline(time.Time{}) // the body may take hours; see patient
@@ -75,6 +84,12 @@ func (h *Handler) postReports(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	respond(w, status, outcome)
+}
+
+// isShort reports whether the body is known to be short, decoded too.
+func isShort(r *http.Request) bool {
+	coding := r.Header.Get("Content-Encoding")
+	return 0 <= r.ContentLength && r.ContentLength <= shortUpload && (coding == "" || coding == "identity")
 }
 
 // takeBody takes the reports of a request's body.
@@ -201,6 +216,7 @@ func (in *intake) sort(ctx context.Context) error {
 }
 
 func (in *intake) refuse(r *report.Refusal) {
+	r = &report.Refusal{Line: r.Line, Reason: cut(r.Reason)}
 	in.outcome.RefusedTotal++
 	if len(in.outcome.Refused) < refusalsTold {
 		in.outcome.Refused = append(in.outcome.Refused, refusal{r.Line, r.Reason})
@@ -208,6 +224,14 @@ func (in *intake) refuse(r *report.Refusal) {
 	if len(in.kept) < refusalsKept {
 		in.kept = append(in.kept, in.decision(r.Error(), 1))
 	}
+}
+
+// cut shortens a reason to what is told and kept of it.
+func cut(reason string) string {
+	if len(reason) > reasonMax {
+		reason = reason[:reasonMax] + "…"
+	}
+	return strings.ToValidUTF8(reason, "?")
 }
 
 // decision is the row that says that records were refused. What a reporter
@@ -247,8 +271,45 @@ func (in *intake) record(ctx context.Context) error {
 	if len(in.kept) == 0 {
 		return nil
 	}
+	untold, ok := in.h.refused.tell(in.reporter, in.h.now()/3600, len(in.kept), in.outcome.RefusedTotal)
+	if !ok {
+		return nil
+	}
 	if more := in.outcome.RefusedTotal - len(in.kept); more > 0 {
 		in.kept = append(in.kept, in.decision("further records of the same body", more))
 	}
+	if untold > 0 {
+		in.kept = append(in.kept, in.decision(fmt.Sprintf("records refused before, past %d rows in an hour", refusalsHourly), untold))
+	}
 	return in.h.Ledger.AppendDecisions(ctx, in.kept)
+}
+
+// refused counts the rows about refused records by reporter. It may be used by
+// many goroutines; the zero value has counted none.
+type refused struct {
+	mu     sync.Mutex
+	hour   int64
+	rows   map[string]int // of this hour
+	untold map[string]int // records that no row stands for yet
+}
+
+// tell reports whether rows about so many records may be written in an hour, and
+// for how many records before them too.
+func (f *refused) tell(reporter string, hour int64, rows, records int) (untold int, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.hour != hour {
+		f.hour, f.rows = hour, map[string]int{}
+	}
+	if f.untold == nil {
+		f.untold = map[string]int{}
+	}
+	if f.rows[reporter] >= refusalsHourly {
+		f.untold[reporter] += records
+		return 0, false
+	}
+	f.rows[reporter] += rows
+	untold = f.untold[reporter]
+	delete(f.untold, reporter)
+	return untold, true
 }

@@ -12,6 +12,7 @@ import (
 
 	"ucedge/origin/policy"
 	"ucedge/origin/report"
+	"ucedge/snapshot"
 )
 
 // A failure is an error that the client is told, with its status.
@@ -32,7 +33,8 @@ type problem struct {
 }
 
 // refuse answers with an error. What is not a failure or a refusal of the
-// policy is the server's own trouble: it is logged, not told.
+// policy is the server's own trouble: it is logged, not told. What fails because
+// its client has left is neither, or anybody could fill the log.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	var failed *failure
 	var refused *policy.Refusal
@@ -45,14 +47,25 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &refused):
 		p := problem{Error: refused.Reason, Rule: refused.Rule}
 		if refused.Until != 0 {
-			p.Until = time.Unix(refused.Until, 0).UTC()
+			p.Until = told(refused.Until, bearer(r).ID != "")
 		}
 		respond(w, http.StatusConflict, p)
+	case r.Context().Err() != nil: // nobody waits for the answer
 	default:
 		h.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 		retryAfter(w, time.Second)
 		respond(w, http.StatusServiceUnavailable, problem{Error: "the origin cannot do this now"})
 	}
+}
+
+// told is a time as it is told. What a rule allows again follows from the second
+// of an impact, which would tell a spammer which mail hit the trap: without an
+// operator's key it is rounded up to the hour.
+func told(unix int64, private bool) time.Time {
+	if !private {
+		unix = snapshot.HourOf(unix).Seconds()
+	}
+	return time.Unix(unix, 0).UTC()
 }
 
 // retryAfter tells the client when to come back, in whole seconds.

@@ -95,6 +95,9 @@ func kindOf(number int) (DecisionKind, error) {
 	return kindsByNumber[number], nil
 }
 
+// AllKinds returns the kinds of decisions, by name.
+func AllKinds() []DecisionKind { return slices.Sorted(maps.Keys(kindNumbers)) }
+
 // Public returns what of d anyone may read, and whether anyone may: not who
 // decided, whose reports were concerned, or what proves it (POLICY, What an
 // answer says: trap addresses and reporter names never leave the origin).
@@ -107,7 +110,7 @@ func (d Decision) Public() (Decision, bool) {
 }
 
 // publicKinds are the kinds of which anyone may read.
-var publicKinds = []DecisionKind{Listed, Delisted, Exempted, ExemptionEnded, Removed, RemovalRefused, ManualListed, Purged, Published, PublishStopped}
+var publicKinds = []DecisionKind{Listed, Delisted, Exempted, ExemptionRefused, ExemptionEnded, Removed, RemovalRefused, ManualListed, Purged, Published, PublishStopped}
 
 // PublicKinds returns the kinds of decisions that anyone may read of.
 func PublicKinds() []DecisionKind { return slices.Clone(publicKinds) }

@@ -13,29 +13,42 @@ type DecisionKind string
 // The kinds of decisions. The comment names the fields that carry meaning
 // beside At, Actor, Reason and Note.
 const (
-	ReportRefused  DecisionKind = "report-refused"  // Reporter, Count (refusals that this row stands for)
-	Listed         DecisionKind = "listing"         // Level, Prefix or ASN, Serial, Until
-	Delisted       DecisionKind = "delisting"       // Level, Prefix or ASN, Serial
-	Exempted       DecisionKind = "exemption"       // Prefix, Until (0 is until it is ended)
-	ExemptionEnded DecisionKind = "exemption-end"   // Prefix
-	Removed        DecisionKind = "removal"         // Prefix: express removal of one address
-	RemovalRefused DecisionKind = "removal-refused" // Prefix
-	Relapsed       DecisionKind = "relapse"         // Prefix: it was reported again at At after its removal
-	ManualListed   DecisionKind = "manual-listing"  // Prefix, Until
-	Purged         DecisionKind = "purge"           // Reporter: its word alone no longer lists what it saw up to At
-	Released       DecisionKind = "release"         // Reporter: what waited past its budget counts, up to At
-	KeyCreated     DecisionKind = "key-created"     // Subject: the key's id
-	KeyRevoked     DecisionKind = "key-revoked"     // Subject: the key's id
-	Published      DecisionKind = "publish"         // Serial, Count of listings
-	PublishStopped DecisionKind = "publish-stop"    // Serial
-	BudgetTaken    DecisionKind = "budget-taken"    // Reporter, Count: it may name so many new addresses in the hour of At
+	ReportRefused    DecisionKind = "report-refused"    // Reporter, Count (refusals that this row stands for)
+	Listed           DecisionKind = "listing"           // Level, Prefix or ASN, Serial, Until
+	Delisted         DecisionKind = "delisting"         // Level, Prefix or ASN, Serial
+	Exempted         DecisionKind = "exemption"         // Prefix, Until (0 is until it is ended)
+	ExemptionEnded   DecisionKind = "exemption-end"     // Prefix
+	Removed          DecisionKind = "removal"           // Prefix: express removal of one address
+	RemovalRefused   DecisionKind = "removal-refused"   // Prefix
+	Relapsed         DecisionKind = "relapse"           // Prefix: it was reported again at At after its removal
+	ManualListed     DecisionKind = "manual-listing"    // Prefix, Until
+	Purged           DecisionKind = "purge"             // Reporter: its word alone no longer lists what it saw up to At
+	Released         DecisionKind = "release"           // Reporter: what waited past its budget counts, up to At
+	KeyCreated       DecisionKind = "key-created"       // Subject: the key's id
+	KeyRevoked       DecisionKind = "key-revoked"       // Subject: the key's id
+	Published        DecisionKind = "publish"           // Serial, Count of listings
+	PublishStopped   DecisionKind = "publish-stop"      // Serial
+	BudgetTaken      DecisionKind = "budget-taken"      // Reporter, Count: it may name so many new addresses in the hour of At
+	ExemptionRefused DecisionKind = "exemption-refused" // Prefix
 )
+
+// refusals are the kinds of decisions whose refusal by the rule is one too.
+var refusals = map[DecisionKind]DecisionKind{Removed: RemovalRefused, Exempted: ExemptionRefused}
+
+// Refused returns the decision that the rule refuses d for a reason, and whether
+// the ledger keeps such. What d would have published is kept, not published.
+func (d Decision) Refused(reason string) (no Decision, kept bool) {
+	no = d
+	no.Kind, kept = refusals[d.Kind]
+	no.Reason, no.Note, no.Until = reason, d.Reason, 0
+	return no, kept
+}
 
 // kindNumbers are the kinds as a store keeps them. Numbers are never reused.
 var kindNumbers = map[DecisionKind]int{
 	ReportRefused: 1, Listed: 2, Delisted: 3, Exempted: 4, ExemptionEnded: 5, Removed: 6, RemovalRefused: 7,
 	ManualListed: 8, Purged: 9, Released: 10, KeyCreated: 11, KeyRevoked: 12, Published: 13, PublishStopped: 14,
-	Relapsed: 15, BudgetTaken: 16,
+	Relapsed: 15, BudgetTaken: 16, ExemptionRefused: 17,
 }
 
 // Valid reports whether k is one of the kinds above.

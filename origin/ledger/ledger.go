@@ -92,6 +92,15 @@ type Ledger interface {
 	// Keys returns all keys, revoked ones too, by time of creation and id.
 	Keys(ctx context.Context) ([]APIKey, error)
 
+	// SetRule stores what the origin that serves from this ledger decides by
+	// from at on, unless it is what it was. When it returns nil the rule is on
+	// stable storage.
+	SetRule(ctx context.Context, at int64, r Rule) error
+
+	// Rule returns the rule that was set last. ErrNoRule means that no origin
+	// has served from this ledger.
+	Rule(ctx context.Context) (Rule, error)
+
 	// Reporters returns the names under which reports have ever been stored or
 	// a reporter's key was made, each once, in the order of the alphabet.
 	Reporters(ctx context.Context) ([]string, error)
@@ -116,6 +125,7 @@ var (
 	ErrNoKey      = errors.New("no such key")
 	ErrKeyExists  = errors.New("key exists")
 	ErrNoReporter = errors.New("no such reporter")
+	ErrNoRule     = errors.New("no rule is known")
 )
 
 // A Receipt says what became of a batch of reports.

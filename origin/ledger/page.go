@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"bytes"
 	"context"
 	"net/netip"
 	"strings"
@@ -120,17 +119,32 @@ func (c *conditions) kinds(kinds []DecisionKind) {
 }
 
 // within asks for subjects inside p: their first address is between its first
-// and last, and they are no shorter.
+// and last, and they are no shorter. Those of IPv4, which are kept as IPv4-mapped
+// addresses, are in no prefix of IPv6.
 func (c *conditions) within(p netip.Prefix) {
-	first, bits := p.Masked().Addr().As16(), p.Bits()
+	bits := p.Bits()
 	if p.Addr().Is4() {
 		bits += 96
 	}
-	last := first
-	for i := bits; i < 128; i++ {
-		last[i/8] |= 0x80 >> (i % 8)
+	first := p.Masked().Addr().As16()
+	last := lastOf(first, bits)
+	if !p.Addr().Is6() || !p.Contains(mapped.Addr()) {
+		c.add("address BETWEEN ? AND ? AND bits >= ?", first[:], last[:], bits)
+		return
 	}
-	c.add("address BETWEEN ? AND ? AND bits >= ?", bytes.Clone(first[:]), bytes.Clone(last[:]), bits)
+	before, after := mapped.Addr().Prev().As16(), netip.AddrFrom16(lastOf(mapped.Addr().As16(), mapped.Bits())).Next().As16()
+	c.add("(address BETWEEN ? AND ? OR address BETWEEN ? AND ?) AND bits >= ?", first[:], before[:], after[:], last[:], bits)
+}
+
+// mapped are the IPv4-mapped addresses (RFC 4291 2.5.5.2).
+var mapped = netip.MustParsePrefix("::ffff:0:0/96")
+
+// lastOf returns the last address of a prefix.
+func lastOf(first [16]byte, bits int) [16]byte {
+	for i := bits; i < 128; i++ {
+		first[i/8] |= 0x80 >> (i % 8)
+	}
+	return first
 }
 
 func (c *conditions) where() string { return "WHERE " + strings.Join(c.parts, " AND ") }

@@ -37,6 +37,8 @@ func manyDecisions() []Decision {
 		case 3:
 			d.Kind, d.Level, d.Reporter, d.Prefix = BudgetTaken, 0, "a", netip.Prefix{}
 		case 4:
+			d.Kind, d.Level, d.Prefix = Exempted, 0, netip.MustParsePrefix("::1/128") // before the IPv4 ones
+		case 5:
 			d.At -= 1000 * auditStep // of a clock that was set back
 		}
 		out[i] = d
@@ -69,6 +71,10 @@ func auditPages() map[string]Page {
 		"within what is not masked":  {Within: netip.MustParsePrefix("198.18.7.7/24")},
 		"within another net":         {Within: netip.MustParsePrefix("203.0.113.0/24")},
 		"within IPv6":                {Within: netip.MustParsePrefix("2001:db8::/32")},
+		"within all of IPv6":         {Within: netip.MustParsePrefix("::/0")},
+		"within all of IPv6, a kind": {Within: netip.MustParsePrefix("::/0"), Kinds: []DecisionKind{Listed, Removed}},
+		"within much of IPv6":        {Within: netip.MustParsePrefix("::/64")},
+		"within all of IPv4":         {Within: netip.MustParsePrefix("0.0.0.0/0")},
 		"within IPv6, of other kind": {Within: netip.MustParsePrefix("2000::/3"), Kinds: []DecisionKind{Listed}},
 	}
 	for name, page := range maps.Clone(pages) {

@@ -98,7 +98,8 @@ func (s *SQLite) prepare(ctx context.Context, file string) error {
 	return nil
 }
 
-// createSchema makes the tables of a new file, and the indexes that are missing.
+// createSchema makes the tables of a new file, and what one of an earlier release
+// lacks.
 func createSchema(ctx context.Context, conn *sql.Conn) error {
 	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
@@ -113,7 +114,7 @@ func createSchema(ctx context.Context, conn *sql.Conn) error {
 		err = fmt.Errorf("schema version is %d, want %d", version, schemaVersion)
 	}
 	if err == nil {
-		_, err = conn.ExecContext(ctx, indexes)
+		_, err = conn.ExecContext(ctx, rulesTable+indexes)
 	}
 	if err != nil {
 		conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")

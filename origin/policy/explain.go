@@ -1,8 +1,10 @@
 package policy
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"ucedge/origin/routes"
@@ -42,12 +44,15 @@ const (
 	ExemptSuspended = "suspended while the address is on Level 1"
 )
 
-// Evidence is one impact as it may be shown.
+// Evidence is impacts as they may be shown: all of a kind and an hour that count,
+// or that do not for one reason. There are a few thousand such at most, however
+// many reports came.
 type Evidence struct {
 	Kind   string    `json:"kind"`
 	Hour   time.Time `json:"hour"`
 	Counts bool      `json:"counts"`
-	Why    string    `json:"why,omitempty"` // why it does not count
+	Why    string    `json:"why,omitempty"` // why they do not count
+	Times  int       `json:"times"`         // how many impacts
 }
 
 // Level1 is the verdict on the address itself. An address that is never listed
@@ -91,10 +96,10 @@ func Explain(in Input, r *Result, a netip.Addr) Derivation {
 	u := routes.UnitOf(a)
 	d := Derivation{
 		Address: a, Unit: u.Prefix(), Now: time.Unix(r.Now, 0).UTC(), Profile: r.Profile.Name,
-		Impacts: []Evidence{}, Allocations: []Candidate{}, Systems: []Candidate{},
+		Allocations: []Candidate{}, Systems: []Candidate{},
 	}
 	d.Never, _ = r.guard.neverAround(netip.PrefixFrom(a, a.BitLen()))
-	d.Impacts = append(d.Impacts, evidence(in, r, u)...)
+	d.Impacts = evidence(in, r, u)
 	d.level1(r, u)
 	if d.Never != "" {
 		d.spare()
@@ -109,30 +114,35 @@ func Explain(in Input, r *Result, a netip.Addr) Derivation {
 // hour returns an hour as a time.
 func hour(h snapshot.Hour) time.Time { return time.Unix(h.Seconds(), 0).UTC() }
 
-// evidence tells of each impact of the unit up to now, the oldest first.
-func evidence(in Input, r *Result, u routes.Unit) []Evidence {
-	var own []Impact
-	for _, i := range in.Impacts {
-		if i.Unit == u && i.Seen <= r.Now {
-			own = append(own, i)
-		}
+// ByTime is the order in which the impacts of one unit are told.
+func ByTime(a, b Impact) int { return cmp.Or(cmp.Compare(a.Seen, b.Seen), cmp.Compare(a.Kind, b.Kind)) }
+
+// impactsOf returns the impacts of a unit up to a time, the oldest first. It
+// copies them only if they are not all, in order.
+func impactsOf(all []Impact, u routes.Unit, now int64) []Impact {
+	other := func(i Impact) bool { return i.Unit != u || i.Seen > now }
+	if !slices.ContainsFunc(all, other) && slices.IsSortedFunc(all, ByTime) {
+		return all
 	}
-	slices.SortFunc(own, func(a, b Impact) int {
-		if a.Seen != b.Seen {
-			return int(a.Seen - b.Seen)
-		}
-		return int(a.Kind) - int(b.Kind)
-	})
+	own := slices.DeleteFunc(slices.Clone(all), other)
+	slices.SortFunc(own, ByTime)
+	return own
+}
+
+// evidence tells of the impacts of the unit up to now, the oldest first.
+func evidence(in Input, r *Result, u routes.Unit) []Evidence {
 	d := newDrops(in)
 	_, listed := r.family(u.V6).find(u.Key)
 	_, never := r.guard.never(u.Prefix())
 	counted := int64(-1 << 62)
-	var all []Evidence
-	for _, i := range own {
-		e := Evidence{Hour: hour(hourOf(i.Seen))}
-		if names := i.Kind.Names(); len(names) > 0 {
-			e.Kind = names[0]
-		}
+	all := []Evidence{}
+	type told struct {
+		Evidence
+		kind snapshot.Kinds
+	}
+	places := map[told]int{}
+	for _, i := range impactsOf(in.Impacts, u, r.Now) {
+		e := told{Evidence{Hour: hour(hourOf(i.Seen))}, i.Kind}
 		switch removed, ok := d.removed[u]; {
 		case i.Seen <= r.Now-Window:
 			e.Why = "older than seven days"
@@ -147,7 +157,14 @@ func evidence(in Input, r *Result, u routes.Unit) []Evidence {
 		default:
 			e.Counts, counted = true, i.Seen
 		}
-		all = append(all, e)
+		place, known := places[e]
+		if !known {
+			place = len(all)
+			places[e] = place
+			all = append(all, e.Evidence)
+			all[place].Kind = strings.Join(i.Kind.Names(), "") // exactly one
+		}
+		all[place].Times++
 	}
 	return all
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -106,6 +107,37 @@ func TestExplainNeighbour(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in:\n%s", want, text)
 		}
+	}
+}
+
+// TestExplainFlood tells of a million impacts of one address in a few lines, and
+// does not copy them when they are in order.
+func TestExplainFlood(t *testing.T) {
+	in := Input{Now: testNow, Profile: named(t, "impacts")}
+	const n = 1_000_000
+	u := impactsIn("8.8.0.1/32", 1, 0)[0]
+	for i := range n {
+		u.Seen, u.Kind = testNow-Window+1+int64(i)*Window/n, snapshot.Spamtrap<<(i%2)
+		in.Impacts = append(in.Impacts, u)
+	}
+	slices.SortFunc(in.Impacts, ByTime)
+	r := Decide(in)
+	times := 0
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	d := Explain(in, r, netip.MustParseAddr("8.8.0.1"))
+	runtime.ReadMemStats(&after)
+	for _, e := range d.Impacts {
+		times += e.Times
+	}
+	if len(d.Impacts) > 169*2+43 || times != n {
+		t.Errorf("%d lines tell of %d impacts", len(d.Impacts), times)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > n {
+		t.Errorf("took %d bytes", took)
+	}
+	if counts := slices.IndexFunc(d.Impacts, func(e Evidence) bool { return e.Counts && e.Times > 1 }); counts >= 0 {
+		t.Errorf("more than one impact counts in an hour, spaced 4 h: %+v", d.Impacts[counts])
 	}
 }
 

@@ -57,14 +57,17 @@ func (g *guard) reserved(r reserved.Range) bool {
 	return !g.documentation || !strings.HasPrefix(r.Name, "Documentation")
 }
 
-// mapped are the IPv4-mapped addresses. An image has no IPv6 prefix in there,
-// so no exclusion either: what lies around them cannot be listed without them.
+// mapped are the IPv4-mapped addresses, which are special-use space and so never
+// listed (POLICY). An image has no IPv6 prefix in there, so no exclusion either:
+// what lies around them cannot be listed without them. Of the units of Level 1
+// that is ::/64 alone, in which no host can be (RFC 4291 2.5.2 to 2.5.5), and of
+// allocations what is announced around it: global unicast begins at 2000::.
 var mapped = netip.MustParsePrefix("::ffff:0:0/96")
 
 // never returns why the whole of p may not be listed.
 func (g *guard) never(p netip.Prefix) (why string, ok bool) {
 	if p.Bits() < mapped.Bits() && p.Contains(mapped.Addr()) {
-		return "it holds the IPv4-mapped addresses (RFC 4291)", true
+		return "space around the IPv4-mapped addresses (RFC 4291)", true
 	}
 	if r, ok := reserved.Covering(p); ok && g.reserved(r) {
 		return r.Name + " (" + r.Source + ")", true

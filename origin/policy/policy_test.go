@@ -510,10 +510,14 @@ func TestNeverAroundMapped(t *testing.T) {
 	if err := s.Sane(snapshot.DefaultLimits()); err != nil {
 		t.Error(err)
 	}
+	const around = "space around the IPv4-mapped addresses (RFC 4291)" // true of an address and of its /64
 	never := Never(in.Profile, nil)
-	for a, want := range map[string]bool{"::5": true, "0:0:0:1::5": false, "64:ff9b:0:0:1::": false, "64:ff9b::1": true} {
-		if _, got := never(netip.PrefixFrom(netip.MustParseAddr(a), 128)); got != want {
-			t.Errorf("%s: never listed %v, want %v", a, got, want)
+	for p, want := range map[string]string{
+		"::5/128": around, "::/64": around, "::/96": around, "::/8": around, "0:0:0:1::5/128": "", "0:0:0:1::/64": "",
+		"::1/128": "Loopback Address (RFC 4291)", "64:ff9b:0:0:1::/128": "", "64:ff9b::1/128": "IPv4-IPv6 Translation (RFC 6052)",
+	} {
+		if why, _ := never(netip.MustParsePrefix(p)); why != want {
+			t.Errorf("%s is never listed because of %q, want %q", p, why, want)
 		}
 	}
 }
@@ -669,6 +673,33 @@ func TestProfileRefused(t *testing.T) {
 	} {
 		if _, err := ParseProfile(strings.Replace(good, tt.old, tt.new, 1)); err != nil {
 			t.Errorf("%q for %q: %v", tt.new, tt.old, err)
+		}
+	}
+}
+
+// TestWithDocumentation: the rule stays, and text and rule say the same, however
+// the text said it.
+func TestWithDocumentation(t *testing.T) {
+	plain := strings.Replace(named(t, "classic").text, `name = "classic"`, `name = "mine"`, 1)
+	for name, line := range map[string]string{
+		"as the program writes it": "documentation = false\n",
+		"tight, with a comment":    "\tdocumentation=false # nowhere\n",
+		"allowed already":          "documentation = true\n",
+		"at the end of a line":     "documentation = false\r\n",
+		"not at all":               "",
+		"in a comment alone":       "# documentation = false\n",
+	} {
+		p, err := ParseProfile(strings.Replace(plain, "documentation = false\n", line, 1))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		q, err := p.WithDocumentation()
+		if err != nil || !q.Documentation || !q.sameRule(p) {
+			t.Errorf("%s: documentation ranges may be listed: %v, %v", name, err == nil && q.Documentation, err)
+			continue
+		}
+		if again, err := ParseProfile(q.text); err != nil || !again.Documentation {
+			t.Errorf("%s: the text tells another rule: %v\n%s", name, err, q.text)
 		}
 	}
 }

@@ -6,9 +6,9 @@ import (
 	"math"
 	"net/netip"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/BurntSushi/toml"
 
@@ -206,10 +206,21 @@ func (s *SystemTable) check() error {
 	return nil
 }
 
+// documentationLine is the line of a profile that refuses documentation ranges.
+var documentationLine = regexp.MustCompile(`(?m)^([ \t]*documentation[ \t]*=[ \t]*)false\b`)
+
 // WithDocumentation returns the same rule, for demonstrations: documentation
-// ranges may be listed under it, and its text says so.
+// ranges may be listed under it, and its text says so, in the line that refused
+// them or, without one, in one of its own.
 func (p *Profile) WithDocumentation() (*Profile, error) {
-	return ParseProfile(strings.Replace(p.text, "\ndocumentation = false\n", "\ndocumentation = true\n", 1))
+	if p.Documentation {
+		return p, nil
+	}
+	text := documentationLine.ReplaceAllString(p.text, "${1}true")
+	if text == p.text {
+		text = "documentation = true\n" + text
+	}
+	return ParseProfile(text)
 }
 
 // Snapshot returns the profile as a snapshot carries it.

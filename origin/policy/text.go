@@ -176,10 +176,15 @@ func (l *Level1) text() string {
 }
 
 func (e *Evidence) text() string {
-	if e.Counts {
+	switch {
+	case e.Counts && e.Times == 1:
 		return "counts"
+	case e.Counts:
+		return fmt.Sprintf("%d count", e.Times)
+	case e.Times == 1:
+		return "does not count: " + e.Why
 	}
-	return "does not count: " + e.Why
+	return fmt.Sprintf("%d do not count: %s", e.Times, e.Why)
 }
 
 // text writes one line about a candidate.

@@ -53,10 +53,23 @@ func (v *Live) Decide(ctx context.Context) (*policy.Result, error) {
 	if err := v.ledger.AppendDecisions(ctx, Relapses(in)); err != nil {
 		return nil, err
 	}
-	// Impacts come by address, so by unit.
+	order(in.Impacts) // they come by address, so by unit
 	d := &decided{in: in, result: policy.Decide(in), numbers: numbers, impacts: numbers.count(in.Impacts)}
 	v.current.Store(d)
 	return d.result, nil
+}
+
+// order puts the impacts of each unit in the order in which Explain tells them,
+// so that it need not copy them: there may be millions of one address.
+func order(all []policy.Impact) {
+	for first, i := 0, 0; i < len(all); i++ {
+		if i+1 == len(all) || all[i+1].Unit != all[first].Unit {
+			if unit := all[first : i+1]; !slices.IsSortedFunc(unit, policy.ByTime) {
+				slices.SortFunc(unit, policy.ByTime)
+			}
+			first = i + 1
+		}
+	}
 }
 
 // Explain derives the listings of one address in the last result.
@@ -109,11 +122,11 @@ func (v *Live) CheckRemoval(ctx context.Context, q policy.RemovalRequest) error 
 
 // CheckLift does so for taking an address off Levels 2 and 3.
 func (v *Live) CheckLift(ctx context.Context, a netip.Addr) error {
-	in, _, err := read(ctx, v.ledger, routes.UnitOf(a).Prefix(), v.clock(), v.settings, 0)
+	check, err := v.Lift(ctx, a)
 	if err != nil {
-		return fmt.Errorf("check exemption: %w", err)
+		return err
 	}
-	return policy.CheckLift(in, a)
+	return check(ctx)
 }
 
 // CheckManual does so for a manual listing, which no impact matters to.

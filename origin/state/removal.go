@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 
 	"ucedge/origin/policy"
 	"ucedge/origin/routes"
@@ -30,15 +31,26 @@ func (v *Live) GlanceRemoval(ctx context.Context, q policy.RemovalRequest) error
 // returns asks policy about them and the decisions of then, which takes no time;
 // it may be called once.
 func (v *Live) Removal(ctx context.Context, q policy.RemovalRequest) (check func(context.Context) error, err error) {
-	impacts, numbers, err := readImpacts(ctx, v.ledger, routes.UnitOf(q.Address).Prefix(), v.clock(), 0)
+	return v.about(ctx, q.Address, func(in policy.Input) error { return policy.CheckRemoval(in, q) })
+}
+
+// Lift does so for taking an address off Levels 2 and 3.
+func (v *Live) Lift(ctx context.Context, a netip.Addr) (check func(context.Context) error, err error) {
+	return v.about(ctx, a, func(in policy.Input) error { return policy.CheckLift(in, a) })
+}
+
+// about reads the impacts of an address, and returns a check that asks about
+// them and the decisions of then.
+func (v *Live) about(ctx context.Context, a netip.Addr, ask func(policy.Input) error) (check func(context.Context) error, err error) {
+	impacts, numbers, err := readImpacts(ctx, v.ledger, routes.UnitOf(a).Prefix(), v.clock(), 0)
 	if err != nil {
-		return nil, fmt.Errorf("check removal: %w", err)
+		return nil, fmt.Errorf("check %v: %w", a, err)
 	}
 	return func(ctx context.Context) error {
 		in, err := stand(ctx, v.ledger, v.clock(), v.settings, impacts, numbers)
 		if err != nil {
-			return fmt.Errorf("check removal: %w", err)
+			return fmt.Errorf("check %v: %w", a, err)
 		}
-		return policy.CheckRemoval(in, q)
+		return ask(in)
 	}, nil
 }

@@ -1,12 +1,14 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
 	"net/netip"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 
 	"ucedge/origin/ledger"
@@ -193,6 +195,34 @@ func TestLive(t *testing.T) {
 	}
 }
 
+// TestLift: the impacts are those of the look, the decisions those of the check.
+func TestLift(t *testing.T) {
+	l, now := openLedger(t), int64(start)
+	live := NewLive(l, settings(t), func() int64 { return now })
+	fill(t, l, []report.Report{about("192.0.2.1", start, "bad")})
+	for _, row := range []struct {
+		name      string
+		meanwhile ledger.Decision
+		refused   bool
+	}{
+		{"on Level 1", ledger.Decision{Kind: ledger.Exempted, Prefix: host("192.0.2.9")}, true},
+		{"its reporter purged since", ledger.Decision{Kind: ledger.Purged, Reporter: "bad"}, false},
+		{"listed by hand since", ledger.Decision{Kind: ledger.ManualListed, Prefix: host("192.0.2.1"), Until: start + 1000, Note: "e"}, true},
+	} {
+		check, err := live.Lift(context.Background(), netip.MustParseAddr("192.0.2.1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		now++
+		row.meanwhile.At = now
+		fill(t, l, nil, row.meanwhile)
+		var refused *policy.Refusal
+		if err := check(context.Background()); errors.As(err, &refused) != row.refused || err != nil && refused == nil {
+			t.Errorf("%s: %v, want refused: %v", row.name, err, row.refused)
+		}
+	}
+}
+
 // TestGlanceRemoval: a glance refuses by the impacts that were decided on last
 // and by the decisions of now, with the words of the check itself.
 func TestGlanceRemoval(t *testing.T) {
@@ -244,4 +274,21 @@ func TestGlanceRemoval(t *testing.T) {
 	fill(t, l, nil, ledger.Decision{At: now, Kind: ledger.Purged, Reporter: "never heard of"})
 	now++
 	expect("another reporter purged", "192.0.2.9", "unlisted", "unlisted")
+}
+
+// TestOrder: the impacts of each unit are in the order of time, those of a /64
+// too, of which each address has its own.
+func TestOrder(t *testing.T) {
+	l := openLedger(t)
+	fill(t, l, []report.Report{about("2001:db8::1", start+5, "b"), about("2001:db8::1", start+9, "a"), about("2001:db8::2", start+1, "a"),
+		about("2001:db8:0:1::1", start, "a"), about("192.0.2.1", start+1, "a"), about("192.0.2.1", start, "b")})
+	live := NewLive(l, settings(t), func() int64 { return start + 10 })
+	if _, err := live.Decide(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	all := live.current.Load().in.Impacts
+	inOrder := slices.IsSortedFunc(all, func(a, b policy.Impact) int { return cmp.Or(a.Unit.Compare(b.Unit), policy.ByTime(a, b)) })
+	if len(all) != 6 || !inOrder {
+		t.Errorf("impacts are not by unit and time: %+v", all)
+	}
 }

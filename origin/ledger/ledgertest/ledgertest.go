@@ -41,6 +41,7 @@ func Run(t *testing.T, open func(t *testing.T, name string) ledger.Ledger) {
 		{"serials", serials},
 		{"keys", keys},
 		{"reporters", reporters},
+		{"rule", rule},
 		{"compact", compact},
 		{"reopen", reopen},
 		{"two openings", twoOpenings},
@@ -648,4 +649,25 @@ func closed(t *testing.T, open func(string) ledger.Ledger) {
 	if _, err := l.Fresh(context.Background(), nil); err == nil {
 		t.Error("fresh after close succeeds")
 	}
+}
+
+// rule: the rule that was set last is the one, also for another process and
+// after a restart.
+func rule(t *testing.T, open func(string) ledger.Ledger) {
+	a, b, ctx := open("a"), open("a"), context.Background()
+	if r, err := a.Rule(ctx); !errors.Is(err, ledger.ErrNoRule) || !reflect.DeepEqual(r, ledger.Rule{}) {
+		t.Errorf("of a new ledger: %+v, %v, want %v", r, err, ledger.ErrNoRule)
+	}
+	first := ledger.Rule{Profile: "name = \"one\"\n", SpecialUse: true, Routes: []string{"/srv/routes.tsv"}}
+	second := ledger.Rule{Profile: "name = \"two\"\n", Protected: []ledger.Protected{{Prefix: "192.0.2.0/24", Why: "ours"}}}
+	for _, want := range []ledger.Rule{first, first, second, first} {
+		must(t, a.SetRule(ctx, start, want))
+		got, err := b.Rule(ctx)
+		must(t, err)
+		equal(t, "rule", got, want)
+	}
+	must(t, a.Close())
+	got, err := open("a").Rule(ctx)
+	must(t, err)
+	equal(t, "rule after a restart", got, first)
 }
