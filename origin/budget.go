@@ -19,6 +19,11 @@ import (
 // gives nothing back. One that was a death costs a reporter a part at most.
 const budgetParts = 16
 
+// waitMax is how many reports of a reporter may wait in a window: some 50 MB of
+// the ledger. Past it nothing more of that reporter is taken, or one whose key
+// was stolen could fill the disk.
+const waitMax = 1 << 20
+
 // A budget decides which reports are past the budget of their reporter. The
 // impacts in the window are those of the ledger as decided last, and what has
 // come in since; new addresses are counted by the hour of arrival, and the
@@ -33,6 +38,10 @@ type budget struct {
 	hour  int64
 	all   uint64
 	usage map[string]*used
+	// By reporter, those in the window that wait. It is counted anew when one
+	// has too many; what was released before that is in it.
+	waiting map[string]int
+	most    int // of them; waitMax
 }
 
 // used is what one reporter has used.
@@ -44,8 +53,11 @@ type used struct {
 
 // newBudget returns a budget that goes on where the ledger says that it was.
 func newBudget(limits policy.Budget, live *state.Live, l ledger.Ledger, clock func() time.Time) (*budget, error) {
-	b := &budget{limits: limits, live: live, ledger: l, clock: clock, usage: map[string]*used{}}
+	b := &budget{limits: limits, live: live, ledger: l, clock: clock, usage: map[string]*used{}, most: waitMax}
 	b.turn()
+	if err := b.countWaiting(); err != nil {
+		return nil, err
+	}
 	told := map[string]bool{} // the last row of a reporter says it
 	page := ledger.Page{Kinds: []ledger.DecisionKind{ledger.BudgetTaken}, Since: b.hour * 3600, Limit: ledger.MaxPage}
 	for {
@@ -81,8 +93,33 @@ func (b *budget) Admit(r report.Report) (wait string) {
 	}
 	if wait == "" {
 		u.newThisHour, u.impacts, b.all = after.NewThisHour, after.Impacts, after.All
+	} else {
+		b.waiting[r.Reporter]++
 	}
 	return wait
+}
+
+// Full returns why nothing more of a reporter is taken, or "".
+func (b *budget) Full(reporter string) (reason string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n := b.waiting[reporter]; n >= b.most {
+		return fmt.Sprintf("%d reports of %s wait for an operator (ucedge origin release): until then no more are taken", n, reporter)
+	}
+	return ""
+}
+
+// countWaiting asks the ledger how many reports wait.
+func (b *budget) countWaiting() error {
+	now := b.clock().Unix()
+	waiting, err := b.ledger.Waiting(context.Background(), now-policy.Window, now+report.DefaultAhead)
+	if err != nil {
+		return fmt.Errorf("count what waits for an operator: %w", err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.waiting = waiting
+	return nil
 }
 
 // take writes down the next part of a reporter's hour, or says why the report
@@ -147,8 +184,16 @@ func (b *budget) of(reporter string) *used {
 	return u
 }
 
-// renew takes the impacts of each reporter from what was decided last.
-func (b *budget) renew() {
+// renew takes the impacts of each reporter from what was decided last, and asks
+// again what waits if a reporter had too much.
+func (b *budget) renew() error {
+	if b.renewImpacts() {
+		return b.countWaiting()
+	}
+	return nil
+}
+
+func (b *budget) renewImpacts() (full bool) {
 	impacts := b.live.Impacts()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -163,4 +208,8 @@ func (b *budget) renew() {
 		b.of(name).impacts = n
 		b.all += n
 	}
+	for _, n := range b.waiting {
+		full = full || n >= b.most
+	}
+	return full
 }

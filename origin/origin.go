@@ -206,7 +206,9 @@ func (o *Origin) Build(ctx context.Context) (publish.Result, error) {
 	if err != nil {
 		return publish.Result{}, fmt.Errorf("decide: %w", err)
 	}
-	o.budget.renew()
+	if err := o.budget.renew(); err != nil {
+		return publish.Result{}, err
+	}
 	times := Times{Decide: time.Since(start)}
 	result, err := o.publish(ctx, decided)
 	if err != nil {

@@ -348,6 +348,47 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// TestWaitingIsBounded: of a reporter of whom much waits nothing more is taken,
+// also after a restart, until an operator has looked.
+func TestWaitingIsBounded(t *testing.T) {
+	p := demoProfile(t)
+	p.Budget = policy.Budget{NewPerHour: 3}
+	w := newWorld(t, func(s *Settings) { s.State.Profile = p })
+	reports := reportsOf("198.51.100.0/24", 12, "feed")
+	w.Admission().most = 5
+	for i, r := range reports {
+		full := w.Admission().Full("feed")
+		if (full != "") != (i >= 3+5) {
+			t.Fatalf("report %d: full is %q", i, full)
+		}
+		if full != "" {
+			break
+		}
+		if w.Admission().Admit(r) == "" {
+			w.report(r)
+		} else if _, err := w.Ledger.HoldReports(t.Context(), []report.Report{r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if reason := w.Admission().Full("other"); reason != "" {
+		t.Errorf("another reporter: %s", reason)
+	}
+	var err error
+	if w.Origin, err = New(w.Settings); err != nil {
+		t.Fatal(err)
+	}
+	w.Admission().most = 5
+	w.build()
+	if reason := w.Admission().Full("feed"); !strings.Contains(reason, "5 reports of feed wait") {
+		t.Errorf("after a restart: %q", reason)
+	}
+	w.decide(ledger.Decision{At: w.now.Unix(), Kind: ledger.Released, Reporter: "feed"})
+	w.build()
+	if reason := w.Admission().Full("feed"); reason != "" {
+		t.Errorf("after a release: %s", reason)
+	}
+}
+
 // TestBudgetOutlivesTheProcess goes on with the hour where it was. A process
 // that ends has given back what it did not use; one that dies has not.
 func TestBudgetOutlivesTheProcess(t *testing.T) {

@@ -55,6 +55,8 @@ type Admission interface {
 	// Admit returns why the report must wait for an operator, or "". It is
 	// asked once about a report that the ledger does not have.
 	Admit(r report.Report) (wait string)
+	// Full returns why nothing more of the reporter may be taken, or "".
+	Full(reporter string) (reason string)
 }
 
 // Settings of a Handler. Ledger, Policy and Clock are needed, the zero value

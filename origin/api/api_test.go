@@ -716,6 +716,33 @@ func (admitOdd) Admit(r report.Report) string {
 	return ""
 }
 
+func (admitOdd) Full(string) string { return "" }
+
+// admitUntil lets every report wait, and takes none once there are so many.
+type admitUntil struct{ left int }
+
+func (a *admitUntil) Admit(report.Report) string {
+	a.left--
+	return "past its budget"
+}
+
+func (a *admitUntil) Full(reporter string) string {
+	if a.left <= 0 {
+		return "too many of " + reporter + " wait"
+	}
+	return ""
+}
+
+// TestFull: a reporter of whom too much waits is told so, and what of a body was
+// taken before.
+func TestFull(t *testing.T) {
+	w := newWorld(t, func(s *api.Settings) { s.Admit = &admitUntil{left: 15_000} })
+	w.expect(w.reports(lines(25_000)), 429, `"accepted":20000`, `"waiting":20000`, "too many of feed-a wait")
+	w.expect(w.reports(lines(1)), 429, `"error":"too many of feed-a wait"`)
+	w.expect(call{method: "GET", path: "/v1/form?ip=192.0.2.1&service=ssh&apikey=" + w.reporter}, 429, "too many of feed-a wait")
+	w.expect(call{method: "GET", path: "/v1/waiting", secret: w.operator}, 200, `{"waiting":{"feed-a":20000}}`)
+}
+
 func TestWaiting(t *testing.T) {
 	w := newWorld(t, func(s *api.Settings) { s.Admit = admitOdd{} })
 	w.expect(w.reports(lines(10)), 200, `"accepted":10,"duplicates":0,"waiting":5`)
@@ -733,6 +760,8 @@ func (a *admitSome) Admit(report.Report) string {
 	}
 	return ""
 }
+
+func (a *admitSome) Full(string) string { return "" }
 
 // TestResendIsFree: what the ledger has costs its reporter nothing, be it sent
 // again, cut and sent again, or twice in one body.

@@ -152,6 +152,9 @@ type intake struct {
 // response. An error means that nothing can be said of the last batch: the
 // sender must send the body again, which counts nothing twice.
 func (in *intake) take(ctx context.Context, reports report.Reports) (status int, err error) {
+	if err := in.full(); err != nil {
+		return 0, err
+	}
 	var broken error
 	for r, err := range reports {
 		var refused *report.Refusal
@@ -166,6 +169,9 @@ func (in *intake) take(ctx context.Context, reports report.Reports) (status int,
 		if len(in.batch) == batchReports {
 			if err := in.flush(ctx); err != nil {
 				return 0, err
+			}
+			if broken = in.full(); broken != nil {
+				break
 			}
 		}
 	}
@@ -184,10 +190,20 @@ func (in *intake) take(ctx context.Context, reports report.Reports) (status int,
 	return in.outcome.status(), nil
 }
 
-// broken is the status of a body that ended too early.
+// full fails if so much of the reporter waits that nothing more is taken.
+func (in *intake) full() error {
+	if in.h.Admit != nil {
+		if reason := in.h.Admit.Full(in.reporter); reason != "" {
+			return fail(http.StatusTooManyRequests, reason)
+		}
+	}
+	return nil
+}
+
+// broken is the status of a body that ended too early, or was left there.
 func (in *intake) broken(err error) int {
 	var failed *failure
-	if errors.As(bodyFailure(err), &failed) {
+	if errors.As(err, &failed) || errors.As(bodyFailure(err), &failed) {
 		in.outcome.Error = failed.reason
 		return failed.status
 	}
