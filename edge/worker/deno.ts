@@ -17,6 +17,7 @@ import { Sync, type Lifetime } from "./src/sync.ts";
 
 /** The folder that the origin publishes to. */
 class FolderSource implements Source {
+  readonly coding = "plain";
   readonly #folder: string;
 
   constructor(folder: string) {

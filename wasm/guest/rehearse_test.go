@@ -104,17 +104,23 @@ func workerRehearsal(t *testing.T, image, filter []byte) string {
 		List: list, Serial: snapshot.Serial(built.Unix()), Built: built.Unix(), Next: built.Unix() + 300, Expires: built.Unix() + 86400,
 		ABIMin: abi.Version, ABIMax: abi.Version, Profile: "classic",
 	}
+	// A worker takes plain objects from a bucket and zstd from a URL: here the
+	// base in the one coding and the filter in the other, so that it knows both.
 	var objects strings.Builder
 	for _, x := range []struct {
-		role  manifest.Role
-		plain []byte
-	}{{manifest.Base, image}, {manifest.Filter, filter}} {
-		o, wire, err := manifest.MakeObject(x.role, x.plain, manifest.Zstd)
+		role   manifest.Role
+		plain  []byte
+		coding manifest.Coding
+		stored bool
+	}{{manifest.Base, image, manifest.Zstd, false}, {manifest.Base, image, manifest.Plain, true}, {manifest.Filter, filter, manifest.Zstd, true}} {
+		o, wire, err := manifest.MakeObject(x.role, x.plain, x.coding)
 		if err != nil {
 			t.Fatal(err)
 		}
 		m.Objects = append(m.Objects, o)
-		fmt.Fprintf(&objects, "    %q: %q,\n", o.StoreName(), base64.StdEncoding.EncodeToString(wire))
+		if x.stored {
+			fmt.Fprintf(&objects, "    %q: %q,\n", o.StoreName(), base64.StdEncoding.EncodeToString(wire))
+		}
 	}
 	signed, err := manifest.Sign(m, signer)
 	if err != nil {

@@ -2,9 +2,12 @@
 // trusted: sync verifies every byte.
 
 import { Refused } from "./errors.ts";
+import type { Coding } from "./manifest.ts";
 
 /** A place that holds one list's manifest and objects. */
 export interface Source {
+  /** The coding that costs least here: plain where bytes cost nothing and the time to decompress them does, else zstd. */
+  readonly coding: Coding;
   /** The signed manifest as it stands, or a copy that may be late. Throws Refused "unavailable" if there is none. */
   manifest(): Promise<Uint8Array>;
   /** The manifest as it stands, past every copy. Absent where manifest gives no copies. */
@@ -67,6 +70,7 @@ export type Fetch = (url: string, init: { redirect: "manual"; signal: AbortSigna
 
 /** A folder of a web server, such as the origin's publish folder. */
 export class URLSource implements Source {
+  readonly coding = "zstd";
   readonly #base: string;
   readonly #fetch: Fetch;
 
@@ -98,8 +102,9 @@ export class URLSource implements Source {
   }
 }
 
-/** An R2 bucket. */
+/** An R2 bucket: what it gives a worker is neither metered by the byte nor far away. */
 export class BucketSource implements Source {
+  readonly coding = "plain";
   readonly #bucket: R2Bucket;
 
   constructor(bucket: R2Bucket) {
@@ -136,6 +141,10 @@ export class KVSource implements Source {
     this.#source = source;
   }
 
+  get coding(): Coding {
+    return this.#source.coding;
+  }
+
   async manifest(): Promise<Uint8Array> {
     const copy = await this.#kv.get("manifest", { type: "arrayBuffer", cacheTtl: 30 }).catch(() => null);
     return copy === null ? this.original() : new Uint8Array(copy);
@@ -163,6 +172,10 @@ export class CachedSource implements Source {
   constructor(cache: Cache, source: Source) {
     this.#cache = cache;
     this.#source = source;
+  }
+
+  get coding(): Coding {
+    return this.#source.coding;
   }
 
   manifest(): Promise<Uint8Array> {
