@@ -16,7 +16,7 @@ import {
   type Opened,
   type Verifier,
 } from "./manifest.ts";
-import { readBounded, release, type Source } from "./source.ts";
+import { release, type Source } from "./source.ts";
 import type { Spare } from "./spare.ts";
 
 /** One verified snapshot and the guest that answers from it. Immutable but for a renewed manifest. */
@@ -261,7 +261,7 @@ async function fetchObject(source: Source, lifetime: Lifetime, manifest: Manifes
   }
   if (!good) throw new Refused("hash", `${role} is not the object ${object.wireHash}`);
   if (object.coding === "plain") return { plain: wire, told }; // the manifest gives both one hash and size
-  const plain = await decompress(wire, object);
+  const plain = decompress(wire, object);
   free(lifetime, wire, told);
   if (plain.length !== object.size) {
     throw new Refused("size", `${role} decompresses to ${String(plain.length)} bytes, the manifest says ${String(object.size)}`);
@@ -280,13 +280,10 @@ function pickCoding(objects: readonly ManifestObject[], first: Coding): Manifest
 }
 
 /** Decompresses to little more than the manifest says, so that a bomb ends early. */
-export async function decompress(wire: Uint8Array, object: Pick<ManifestObject, "role" | "coding" | "size">): Promise<Uint8Array> {
+export function decompress(wire: Uint8Array, object: Pick<ManifestObject, "role" | "coding" | "size">): Uint8Array {
+  const decoder = object.coding === "zstd" && zlib.zstdDecompressSync ? zlib.zstdDecompressSync : zlib.gunzipSync;
   try {
-    if (object.coding === "zstd" && zlib.zstdDecompressSync) {
-      return zlib.zstdDecompressSync(wire, { maxOutputLength: object.size + zlibChunk });
-    }
-    const stream = new Blob([wire]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return await readBounded(stream, object.size);
+    return decoder(wire, { maxOutputLength: object.size + zlibChunk });
   } catch (cause) {
     throw new Refused("coding", `${object.role} does not decompress to ${String(object.size)} bytes: ${String(cause)}`);
   }
