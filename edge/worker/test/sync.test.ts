@@ -14,7 +14,7 @@ import { Keys } from "../src/keys.ts";
 import { BucketSource, CachedSource, KVSource, URLSource, type Source } from "../src/source.ts";
 import { Spare } from "../src/spare.ts";
 import { decompress, Sync, type Outcome } from "../src/sync.ts";
-import { gzip, list, publish, sha256, Signer, Store, zstdAndGzip, zstdOf, type Draft } from "./origin.ts";
+import { gzip, list, publish, Signer, Store, zstdAndGzip, zstdOf, type Draft } from "./origin.ts";
 
 const listed = { base: listedImage, filter: listedFilter };
 const delisted = { base: delistedImage, filter: delistedFilter };
