@@ -70,7 +70,8 @@ func rehearsed(t *testing.T) (image, filter []byte) {
 			Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 51, 100, 3*i%251 + 4*(i%2)}), 32)})
 	}
 	in.Listings = append(in.Listings, listing(1, "198.51.100.7/32", point), listing(1, "2001:db8::/64", point),
-		listing(1, "2001:db8:1::1/128", point), listing(2, "198.51.100.0/24", net), listing(2, "2001:db8::/32", net),
+		listing(1, "2001:db8:1::1/128", point), listing(2, "192.0.2.0/24", net), // near special-use space
+		listing(2, "198.51.100.0/24", net), listing(2, "2001:db8::/32", net),
 		snapshot.Listing{Level: 2, Prefix: netip.MustParsePrefix("198.51.100.8/32"), Excluded: true},
 		listing(3, "198.51.100.0/23", net), listing(3, "198.51.100.0/24", net), listing(3, "2001:db8::/32", net))
 	var err error

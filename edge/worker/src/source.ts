@@ -14,7 +14,10 @@ export interface Source {
   original?(): Promise<Uint8Array>;
   /** The object of that name, of at most size bytes: one byte more is "size". The caller's to keep. */
   object(wireHash: string, size: number): Promise<Uint8Array>;
-  /** Called once an object has turned out to be the one that was asked for (good), or not to be. */
+  /**
+   * Called once an object has turned out to be the one that was asked for
+   * (good), or not to be. When it returns, the bytes are the caller's again.
+   */
   verified?(wireHash: string, bytes: Uint8Array, good: boolean): Promise<void>;
 }
 
@@ -192,7 +195,7 @@ export class CachedSource implements Source {
     const url = this.#url(wireHash);
     const headers = { "cache-control": `public, max-age=${String(year)}, immutable` };
     try {
-      if (good) await this.#cache.put(url, new Response(bytes, { headers }));
+      if (good) await this.#cache.put(url, new Response(bytes, { headers })); // copies them (Fetch standard, 5.2)
       else await this.#cache.delete(url);
     } catch {
       // A cache that fails costs time, not answers.

@@ -46,7 +46,7 @@ export interface Sources {
 export type Outcome = "loaded" | "renewed" | "unchanged" | "fallback" | Reason;
 
 const zlibChunk = 64 << 10; // workerd counts a whole chunk when it is only part full
-const noFilter: Verified = { plain: new Uint8Array(), told: undefined };
+const noFilter = new Uint8Array();
 const coldWaitMs = 5_000; // how long a request waits for the first snapshot
 const coldPollMs = 10;
 const retryMs = 1_000; // between two attempts while there is no snapshot
@@ -179,9 +179,9 @@ export class Sync {
     ]);
     this.#accept(opened, now); // another attempt may have been faster and gone further
     const before = this.#current?.guest;
-    this.#use({ ...opened, guest: this.#loaded(base.plain, filter.plain, manifest) });
-    free(lifetime, base.plain, base.told);
-    free(lifetime, filter.plain, filter.told);
+    this.#use({ ...opened, guest: this.#loaded(base, filter, manifest) });
+    release(base);
+    release(filter);
     if (before) this.#spare.give(before);
     return "loaded";
   }
@@ -236,19 +236,8 @@ function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-// The plain bytes of an object. The source may read them until it has been told what they are.
-interface Verified {
-  plain: Uint8Array;
-  told: Promise<void> | undefined;
-}
-
-function free(lifetime: Lifetime, bytes: Uint8Array, told: Promise<void> | undefined): void {
-  if (told) lifetime.waitUntil(told.then(() => { release(bytes); }));
-  else release(bytes);
-}
-
-// Returns no bytes if the manifest has no object in that role.
-async function fetchObject(source: Source, lifetime: Lifetime, manifest: Manifest, role: ManifestObject["role"]): Promise<Verified> {
+// Returns the plain bytes of an object, or none if the manifest has no object in that role.
+async function fetchObject(source: Source, lifetime: Lifetime, manifest: Manifest, role: ManifestObject["role"]): Promise<Uint8Array> {
   const objects = manifest.objects.filter((o) => o.role === role);
   if (objects.length === 0) return noFilter;
   const object = pickCoding(objects, source.coding);
@@ -260,14 +249,14 @@ async function fetchObject(source: Source, lifetime: Lifetime, manifest: Manifes
     throw new Refused("size", `${role} has ${String(wire.length)} bytes, the manifest says ${String(object.wireSize)}`);
   }
   if (!good) throw new Refused("hash", `${role} is not the object ${object.wireHash}`);
-  if (object.coding === "plain") return { plain: wire, told }; // the manifest gives both one hash and size
+  if (object.coding === "plain") return wire; // the manifest gives both one hash and size
   const plain = decompress(wire, object);
-  free(lifetime, wire, told);
+  release(wire);
   if (plain.length !== object.size) {
     throw new Refused("size", `${role} decompresses to ${String(plain.length)} bytes, the manifest says ${String(object.size)}`);
   }
   if ((await sha256(plain)) !== object.hash) throw new Refused("hash", `${role} decompresses to something else`);
-  return { plain, told: undefined };
+  return plain;
 }
 
 // What the source would have, else what takes the fewest bytes. Not every runtime has zstd.

@@ -579,8 +579,10 @@ describe("the cache", () => {
     await put(listed);
     await refresh(edge(new CachedSource(caches.default, store)));
     expect(store.fetched).toBe(2);
-    await refresh(edge(new CachedSource(caches.default, store)));
+    const e = edge(new CachedSource(caches.default, store));
+    await refresh(e);
     expect(store.fetched).toBe(2);
+    counted(e, { loaded: 1 });
   });
 
   it("never holds bad ones for long", async () => {
