@@ -313,18 +313,26 @@ func newIndex(keys []uint64) index {
 	}
 	x := index{base: keys[0]}
 	span := keys[len(keys)-1] - x.base
-	size := min(bits.Len(uint(len(keys)))-1, indexBitsMax) // a bucket for one to two items
-	x.shift = uint(max(0, bits.Len64(span)-size))
+	size := min(max(1, bits.Len(uint(len(keys)))-2), indexBitsMax) // a bucket for two to four items
+	x.shift = uint(max(0, bits.Len64(span)-size))                  // below 64
 	x.first = make([]uint32, span>>x.shift+2)
-	bucket := uint64(0)
+	x.fill(keys)
+	return x
+}
+
+// fill notes where each bucket begins. The loop stands alone: see sumOf.
+//
+//go:noinline
+func (x *index) fill(keys []uint64) {
+	base, shift, first := x.base, x.shift&63, x.first
+	bucket := 0
 	for i, key := range keys {
-		for b := (key - x.base) >> x.shift; bucket < b; {
+		for b := int((key - base) >> shift); bucket < b; {
 			bucket++
-			x.first[bucket] = uint32(i)
+			first[bucket] = uint32(i)
 		}
 	}
-	x.first[bucket+1] = uint32(len(keys))
-	return x
+	first[bucket+1] = uint32(len(keys))
 }
 
 // after returns the first item whose key is above key. The items are those

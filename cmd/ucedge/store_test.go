@@ -52,8 +52,8 @@ func TestPublishToBucket(t *testing.T) {
 		names = append(names, o.Key)
 	}
 	all := strings.Join(names, "\n")
-	if !strings.Contains(all, "here/manifest") || strings.Count(all, "here/objects/") != 2 {
-		t.Errorf("the bucket holds %q, want a manifest and two objects", names)
+	if !strings.Contains(all, "here/manifest") || strings.Count(all, "here/objects/") != 4 {
+		t.Errorf("the bucket holds %q, want a manifest and two objects in two codings", names)
 	}
 	ucedge(exitFailure, "snapshot", "build", "--l1", "testdata/zones/dnsbl-1.bl.example", "--key", key, "--out", "s3://")
 }

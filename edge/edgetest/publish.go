@@ -71,9 +71,9 @@ func (s *Store) Publish(in build.Input, m manifest.Manifest) error {
 	return s.write(manifest.StoreName, signed)
 }
 
-// put writes one object in both codings and adds it to the manifest.
+// put writes one object in every coding and adds it to the manifest.
 func (s *Store) put(m *manifest.Manifest, role manifest.Role, plain []byte) error {
-	for _, coding := range []manifest.Coding{manifest.Zstd, manifest.Gzip} {
+	for _, coding := range []manifest.Coding{manifest.Zstd, manifest.Gzip, manifest.Plain} {
 		wire, err := Encode(coding, plain)
 		if err != nil {
 			return err
@@ -92,6 +92,9 @@ func (s *Store) put(m *manifest.Manifest, role manifest.Role, plain []byte) erro
 
 // Encode compresses an object as a store holds it.
 func Encode(coding manifest.Coding, plain []byte) ([]byte, error) {
+	if coding == manifest.Plain {
+		return plain, nil
+	}
 	if coding == manifest.Gzip {
 		var wire bytes.Buffer
 		w, err := gzip.NewWriterLevel(&wire, gzip.BestCompression)

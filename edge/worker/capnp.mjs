@@ -16,17 +16,21 @@ function moduleOf(file) {
 
 /**
  * The configuration for the modules in a folder, on a port of 127.0.0.1, with
- * texts as bindings. It belongs in that folder, because workerd reads what a
- * configuration embeds from beside it.
+ * texts as bindings, and as the bucket SNAPSHOTS, if an address is given, what
+ * speaks the protocol of R2 there. It belongs in that folder, because workerd
+ * reads what a configuration embeds from beside it.
  */
-export function configOf(folder, port, bindings) {
+export function configOf(folder, port, bindings, bucketAddress) {
   const files = readdirSync(folder).filter((f) => /\.(js|wasm|html)$/.test(f));
   files.sort((a, b) => Number(b === "index.js") - Number(a === "index.js")); // the entry comes first
+  const bound = Object.entries(bindings).map(([k, v]) => `(name = ${text(k)}, text = ${text(v)})`);
+  if (bucketAddress) bound.push(`(name = "SNAPSHOTS", r2Bucket = "bucket")`);
   return `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
   services = [
     (name = "main", worker = .worker),
     (name = "internet", network = (allow = ["private", "local"])),
+    ${bucketAddress ? `(name = "bucket", external = (address = ${text(bucketAddress)}, http = ())),` : ""}
   ],
   sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "main")],
 );
@@ -34,7 +38,7 @@ const worker :Workerd.Worker = (
   modules = [${files.map(moduleOf).join(", ")}],
   compatibilityDate = "2026-04-01",
   compatibilityFlags = ["nodejs_compat"],
-  bindings = [${Object.entries(bindings).map(([k, v]) => `(name = ${text(k)}, text = ${text(v)})`).join(", ")}],
+  bindings = [${bound.join(", ")}],
 );
 `;
 }

@@ -11,12 +11,14 @@ import { failure } from "./src/failure.ts";
 import { Host, type Served } from "./src/host.ts";
 import { readSync } from "./src/env.ts";
 import { Keys } from "./src/keys.ts";
+import { rehearse } from "./src/rehearse.ts";
 import { URLSource, type Source } from "./src/source.ts";
 import { Spare } from "./src/spare.ts";
 import { Sync, type Lifetime } from "./src/sync.ts";
 
 /** The folder that the origin publishes to. */
 class FolderSource implements Source {
+  readonly coding = "plain";
   readonly #folder: string;
 
   constructor(folder: string) {
@@ -57,6 +59,9 @@ const page = await Deno.readTextFile(new URL("../web/index.html", import.meta.ur
 const env = Deno.env.toObject();
 // Deno is quickest with an object: it sorts the fields of Headers for each response.
 const spare = new Spare(module, Object.fromEntries);
+await rehearse(spare, page).catch((error: unknown) => {
+  console.error(`rehearsal failed, the first answer takes longer: ${String(error)}`);
+});
 const sync = new Sync({ main: mainSource(), fallback: undefined }, await readSync(env), spare);
 const host = new Host(sync, new Keys(env.KEYS), undefined, spare, page);
 

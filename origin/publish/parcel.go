@@ -95,9 +95,9 @@ func (r *run) pack(image []byte, stock stock) ([]parcel, error) {
 
 // parcels returns an object in every coding.
 func (r *run) parcels(role manifest.Role, plain []byte, stock stock) ([]parcel, error) {
-	codings := []manifest.Coding{manifest.Zstd}
+	codings := []manifest.Coding{manifest.Zstd, manifest.Plain}
 	if r.Gzip {
-		codings = append(codings, manifest.Gzip)
+		codings = []manifest.Coding{manifest.Zstd, manifest.Gzip, manifest.Plain}
 	}
 	var out []parcel
 	for _, coding := range codings {

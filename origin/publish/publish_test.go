@@ -118,7 +118,7 @@ func TestPublish(t *testing.T) {
 				m.Previous != (manifest.Hash{}) || m.Profile != "classic" || m.ABIMin != 1 || m.ABIMax != 1 {
 				t.Errorf("first manifest %+v", m)
 			}
-			if !first.Changed || first.Put != 2 {
+			if !first.Changed || first.Put != 4 {
 				t.Errorf("first result %+v", first)
 			}
 			same := mustPublish(t, s, listOf(0, 100), k, options(start)) // in the same second
@@ -129,7 +129,7 @@ func TestPublish(t *testing.T) {
 				t.Errorf("the same list has other objects: %+v", same.Manifest.Objects)
 			}
 			other := mustPublish(t, s, listOf(0, 101), k, options(start+300))
-			if !other.Changed || other.Put != 2 || other.Manifest.Serial != start+300 || other.Manifest.Previous != same.Manifest.TextHash() {
+			if !other.Changed || other.Put != 4 || other.Manifest.Serial != start+300 || other.Manifest.Previous != same.Manifest.TextHash() {
 				t.Errorf("another list: %+v", other)
 			}
 			if _, n := edgeReads(t, s, keys, start+300); n != 101 {
@@ -153,16 +153,41 @@ func TestTwins(t *testing.T) {
 	o := options(start)
 	o.Gzip = true
 	res := mustPublish(t, s, listOf(0, 100), k, o)
-	if res.Put != 4 || len(res.Manifest.Objects) != 4 {
+	if res.Put != 6 || len(res.Manifest.Objects) != 6 {
 		t.Errorf("%+v", res)
 	}
 	edgeReads(t, s, note.VerifierList(k.Verifier), start)
 	o.NoFilter, o.Now = true, start+1
 	res = mustPublish(t, s, listOf(0, 100), k, o)
-	if res.Put != 0 || len(res.Manifest.Objects) != 2 || !res.Changed {
+	if res.Put != 0 || len(res.Manifest.Objects) != 3 || !res.Changed {
 		t.Errorf("without the filter: %+v", res)
 	}
 	edgeReads(t, s, note.VerifierList(k.Verifier), start)
+}
+
+// TestPlainJoins publishes where an origin without plain objects has published.
+func TestPlainJoins(t *testing.T) {
+	s, k := newMemory(t), manifesttest.NewKey(t, "bl.example")
+	m := mustPublish(t, s, listOf(0, 100), k, options(start)).Manifest
+	all := m.Objects
+	m.Objects = nil
+	for _, o := range all {
+		if o.Coding == manifest.Plain {
+			delete(s.files, o.StoreName())
+		} else {
+			m.Objects = append(m.Objects, o)
+		}
+	}
+	signed, err := manifest.Sign(m, k.Signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.files[manifest.StoreName] = file{signed, s.now}
+	again := mustPublish(t, s, listOf(0, 100), k, options(start+300))
+	if again.Put != 2 || again.Changed || !slices.Equal(again.Manifest.Objects, all) {
+		t.Errorf("%d put, changed is %v, objects are %+v", again.Put, again.Changed, again.Manifest.Objects)
+	}
+	edgeReads(t, s, note.VerifierList(k.Verifier), start+300)
 }
 
 func TestResign(t *testing.T) {
@@ -372,8 +397,8 @@ func TestCrashes(t *testing.T) {
 			if _, n := edgeReads(t, s, keys, o.Now); n != 300 {
 				t.Errorf("crash %d: after the next run edges read %d entries", crash, n)
 			}
-			if objects, history := s.count(manifest.StorePrefix), s.count(historyPrefix); objects != 4 || history != 1 {
-				t.Errorf("crash %d, after %v: %d objects and %d manifests are left, want 4 and 1", crash, after, objects, history)
+			if objects, history := s.count(manifest.StorePrefix), s.count(historyPrefix); objects != 8 || history != 1 {
+				t.Errorf("crash %d, after %v: %d objects and %d manifests are left, want 8 and 1", crash, after, objects, history)
 			}
 			if !crashed {
 				if crash < 6 {
@@ -441,7 +466,7 @@ func TestDamageIsHealed(t *testing.T) {
 		for _, o := range first.Manifest.Objects {
 			damage(s, o.StoreName())
 		}
-		if res := mustPublish(t, s, listOf(0, 2000), k, options(start+300)); res.Put != 2 || res.Changed {
+		if res := mustPublish(t, s, listOf(0, 2000), k, options(start+300)); res.Put != 4 || res.Changed {
 			t.Errorf("%s: %+v", name, res)
 		}
 		edgeReads(t, s, note.VerifierList(k.Verifier), start+300)
@@ -484,7 +509,7 @@ func TestRetention(t *testing.T) {
 		}
 		edgeReads(t, s, keys, o.Now)
 	}
-	if n := s.count(manifest.StorePrefix); n != 6 {
+	if n := s.count(manifest.StorePrefix); n != 12 {
 		t.Errorf("%d objects, want those of 3 generations", n)
 	}
 	if n := s.count(historyPrefix); n != 3 {

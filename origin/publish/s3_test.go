@@ -66,7 +66,7 @@ func TestS3Publishes(t *testing.T) {
 	}
 	for _, s := range []*S3{one, two} {
 		objects, err := s.List(context.Background(), manifest.StorePrefix)
-		if err != nil || len(objects) != 4 {
+		if err != nil || len(objects) != 8 {
 			t.Errorf("%d objects (%v), want those of 2 generations", len(objects), err)
 		}
 	}

@@ -18,8 +18,10 @@
 //	abi 1 1
 //	profile classic
 //	previous 0000…
-//	object base 9f86… 4194304 zstd 60303ae2… 1048576
+//	object base 9f86… 4194304 zstd 6030… 1048576
+//	object base 9f86… 4194304 plain 9f86… 4194304
 //	object filter fd61… 262144 zstd a4ac… 262160
+//	object filter fd61… 262144 plain fd61… 262144
 //
 //	— bl.example qLhP…=
 package manifest
@@ -52,12 +54,15 @@ const (
 	Filter Role = "filter" // bloom filters over the base
 )
 
-// A Coding is how an object is compressed on the wire.
+// A Coding is how an object is compressed on the wire, if it is.
 type Coding string
 
 const (
 	Zstd Coding = "zstd"
 	Gzip Coding = "gzip"
+	// Plain bytes are on the wire as they are, so that a reader to whom bytes
+	// cost less than time neither decompresses nor hashes twice.
+	Plain Coding = "plain"
 )
 
 // Where a store, be it a folder, a URL or a bucket, keeps the signed manifest,
@@ -71,12 +76,13 @@ const (
 func (o Object) StoreName() string { return StorePrefix + o.WireHash.String() }
 
 // An Object is one encoding of one object. Objects of one role with several
-// codings have the same Hash and Size.
+// codings have the same Hash and Size, and of a plain one they are those on the
+// wire too.
 type Object struct {
 	Role     Role
 	Hash     Hash  // of the plain bytes
 	Size     int64 // of the plain bytes
 	Coding   Coding
-	WireHash Hash // of the compressed bytes, also its name: objects/<hex>
+	WireHash Hash // of the coded bytes, also its name: objects/<hex>
 	WireSize int64
 }

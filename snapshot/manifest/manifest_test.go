@@ -57,6 +57,7 @@ func sample() manifest.Manifest {
 		Objects: []manifest.Object{
 			{Role: manifest.Base, Hash: hash("base"), Size: 4 << 20, Coding: manifest.Zstd, WireHash: hash("base.zst"), WireSize: 1 << 20},
 			{Role: manifest.Base, Hash: hash("base"), Size: 4 << 20, Coding: manifest.Gzip, WireHash: hash("base.gz"), WireSize: 2 << 20},
+			{Role: manifest.Base, Hash: hash("base"), Size: 4 << 20, Coding: manifest.Plain, WireHash: hash("base"), WireSize: 4 << 20},
 			{Role: manifest.Filter, Hash: hash("filter"), Size: 1000, Coding: manifest.Zstd, WireHash: hash("filter.zst"), WireSize: 1010},
 		},
 	}
@@ -119,6 +120,12 @@ func TestParseRefuses(t *testing.T) {
 		{"twins differ in size", "4194304 gzip", "4194305 gzip", "twins"},
 		{"filter first", "object base " + b + " 4194304 zstd", "object filter " + b + " 4194304 zstd", "not a base"},
 		{"base repeated", "4194304 gzip", "4194304 zstd", "repeated"},
+		{"plain of another wire hash", "plain " + b, "plain " + f, "another hash or size on the wire"},
+		{"plain of another wire size", "plain " + b + " 4194304", "plain " + b + " 4194305", "another hash or size on the wire"},
+		{"plain of another object", b + " 4194304 plain " + b, f + " 4194304 plain " + f, "twins"},
+		{"plain before gzip", "4194304 gzip " + hash("base.gz").String() + " 2097152\nobject base " + b + " 4194304 plain " + b + " 4194304",
+			"4194304 plain " + b + " 4194304\nobject base " + b + " 4194304 gzip " + hash("base.gz").String() + " 2097152", "out of order"},
+		{"filter in plain alone", "1000 zstd " + hash("filter.zst").String() + " 1010", "1000 plain " + f + " 1000", "no zstd"},
 		{"filter in gzip alone", "1000 zstd", "1000 gzip", "no zstd"},
 		{"base in gzip alone", "4194304 zstd", "4194304 gzip", "no zstd"},
 	}
@@ -144,7 +151,7 @@ func TestParseRefusesTooManyObjects(t *testing.T) {
 	for len(m.Objects) <= manifest.MaxObjects {
 		m.Objects = append(m.Objects, m.Objects[0])
 	}
-	if _, err := manifest.Parse(manifest.Format(m)); err == nil || !strings.Contains(err.Error(), "more than 4") {
+	if _, err := manifest.Parse(manifest.Format(m)); err == nil || !strings.Contains(err.Error(), "more than 6") {
 		t.Errorf("error %v", err)
 	}
 	m.Objects = nil
@@ -217,7 +224,7 @@ func TestSignRefuses(t *testing.T) {
 func TestSameObjects(t *testing.T) {
 	a, b := sample(), sample()
 	b.Serial++
-	b.Objects = []manifest.Object{a.Objects[0], a.Objects[2]} // without the gzip twin
+	b.Objects = []manifest.Object{a.Objects[0], a.Objects[3]} // without the twins
 	if !a.SameObjects(b) {
 		t.Error("the same plain bytes count as others")
 	}
@@ -226,7 +233,7 @@ func TestSameObjects(t *testing.T) {
 		t.Error("a missing filter goes unnoticed")
 	}
 	b = sample()
-	b.Objects[2].Hash[0]++
+	b.Objects[3].Hash[0]++
 	if a.SameObjects(b) {
 		t.Error("another filter goes unnoticed")
 	}

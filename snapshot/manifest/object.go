@@ -18,7 +18,8 @@ const (
 )
 
 // MakeObject encodes plain and returns its line in a manifest with the wire
-// bytes. The same input gives the same bytes with the same compressor.
+// bytes, which may be plain itself. The same input gives the same bytes with
+// the same compressor.
 func MakeObject(role Role, plain []byte, coding Coding) (Object, []byte, error) {
 	if len(plain) == 0 || len(plain) > MaxObject {
 		return Object{}, nil, fmt.Errorf("object %s of %d bytes, must be 1 to %d", role, len(plain), MaxObject)
@@ -74,6 +75,8 @@ func encode(plain []byte, coding Coding) ([]byte, error) {
 			return nil, err
 		}
 		return b.Bytes(), nil
+	case Plain:
+		return plain, nil
 	}
 	return nil, fmt.Errorf("unknown coding %q", coding)
 }
@@ -108,8 +111,8 @@ func (o Object) Receive(r io.Reader) ([]byte, error) {
 }
 
 // Open checks wire against o, decodes it, checks what came out, and returns
-// that. It allocates no more than o.Size, besides the decoder's tables. Every
-// error is a *Refusal.
+// that, which may be wire itself. It allocates no more than o.Size, besides the
+// decoder's tables. Every error is a *Refusal.
 func (o Object) Open(wire []byte) ([]byte, error) {
 	switch {
 	case o.Size <= 0 || o.Size > MaxObject:
@@ -137,6 +140,8 @@ func (o Object) decode(wire []byte) ([]byte, error) {
 		return o.decodeZstd(wire)
 	case Gzip:
 		return o.decodeGzip(wire)
+	case Plain:
+		return wire, nil
 	}
 	return nil, refuse(BadCoding, "unknown coding %q", o.Coding)
 }

@@ -26,7 +26,7 @@ func noise(n int) []byte {
 }
 
 func TestObjectsRoundTrip(t *testing.T) {
-	for _, coding := range []manifest.Coding{manifest.Zstd, manifest.Gzip} {
+	for _, coding := range []manifest.Coding{manifest.Zstd, manifest.Gzip, manifest.Plain} {
 		for _, n := range []int{1, 100, 70_000, 3 << 20} {
 			o, wire, err := manifest.MakeObject(manifest.Base, noise(n), coding)
 			if err != nil {
@@ -122,6 +122,9 @@ func TestOpenObjectRefuses(t *testing.T) {
 		{"gzip bomb", named(manifest.Gzip, plain, gzipOf(t, huge)), gzipOf(t, huge), manifest.WrongSize},
 		{"gzip that is none", named(manifest.Gzip, plain, plain), plain, manifest.BadCoding},
 		{"gzip cut short", named(manifest.Gzip, plain, gzipOf(t, plain)[:2000]), gzipOf(t, plain)[:2000], manifest.BadCoding},
+		{"plain of another wire size", named(manifest.Plain, plain, wire), wire, manifest.WrongSize},
+		{"plain of another wire hash", named(manifest.Plain, noise(5001)[1:], plain), plain, manifest.WrongHash},
+		{"plain cut short", named(manifest.Plain, plain, plain), plain[:4999], manifest.WrongSize},
 		{"unknown coding", named("br", plain, plain), plain, manifest.BadCoding},
 	}
 	for _, r := range rows {

@@ -27,7 +27,7 @@ const (
 var order = [...]struct {
 	role   Role
 	coding Coding
-}{{Base, Zstd}, {Base, Gzip}, {Filter, Zstd}, {Filter, Gzip}}
+}{{Base, Zstd}, {Base, Gzip}, {Base, Plain}, {Filter, Zstd}, {Filter, Gzip}, {Filter, Plain}}
 
 // MaxObjects is the largest number of objects in one manifest.
 const MaxObjects = len(order)
@@ -130,7 +130,8 @@ func (m Manifest) check() error {
 }
 
 // checkObjects holds the rules on the object lines: the base first, each role
-// in zstd and then perhaps in gzip, and twins that name the same plain bytes.
+// in zstd and then perhaps in gzip and plain, twins that name the same plain
+// bytes, and plain ones that name nothing else.
 func checkObjects(objects []Object) error {
 	if len(objects) == 0 || objects[0].Role != Base {
 		return errors.New("the first object is not a base")
@@ -152,6 +153,9 @@ func checkObjects(objects []Object) error {
 		}
 		if t := objects[i-1]; t.Hash != o.Hash || t.Size != o.Size {
 			return fmt.Errorf("twins of object %s differ in hash or size", o.Role)
+		}
+		if o.Coding == Plain && (o.WireHash != o.Hash || o.WireSize != o.Size) {
+			return fmt.Errorf("plain object %s has another hash or size on the wire", o.Role)
 		}
 	}
 	return nil

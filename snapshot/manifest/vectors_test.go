@@ -97,6 +97,10 @@ func makeVectors(t *testing.T) []vector {
 	minimal := good
 	minimal.Objects = good.Objects[:1]
 	minimal.Previous = hash("before")
+	base, filter := hash("base").String(), hash("filter").String()
+	gzipLine := "object base " + base + " 4194304 gzip " + hash("base.gz").String() + " 2097152\n"
+	plainLine := "object base " + base + " 4194304 plain " + base + " 4194304\n"
+	zstdFilter, plainFilter := "1000 zstd "+hash("filter.zst").String()+" 1010", "1000 plain "+filter+" 1000"
 
 	var out []vector
 	add := func(name, want, text string, set ...func(*vector)) {
@@ -115,6 +119,9 @@ func makeVectors(t *testing.T) []vector {
 
 	add("good", "ok", signed)
 	add("good, base in one coding alone", "ok", sign(minimal, one.signer))
+	add("good, base in zstd and plain", "ok", raw(gzipLine, ""))
+	add("good, all in every coding", "ok", raw(zstdFilter, zstdFilter+"\nobject filter "+filter+" 1000 gzip "+
+		hash("filter.gz").String()+" 1020\nobject filter "+filter+" "+plainFilter))
 	add("two signatures, the second is trusted", "ok", both)
 	add("two signatures, both are trusted", "ok", both, keys(one.public, two.public))
 	add("one signature, two keys are trusted", "ok", signed, keys(two.public, one.public))
@@ -164,6 +171,11 @@ func makeVectors(t *testing.T) []vector {
 	add("twins that differ in size", "malformed", raw("4194304 gzip", "4194305 gzip"))
 	add("object repeated", "malformed", raw("4194304 gzip", "4194304 zstd"))
 	add("filter without zstd", "malformed", raw("1000 zstd", "1000 gzip"))
+	add("plain of another wire hash", "malformed", raw("plain "+base, "plain "+filter))
+	add("plain of another wire size", "malformed", raw("plain "+base+" 4194304", "plain "+base+" 4194305"))
+	add("plain of another object", "malformed", raw(base+" 4194304 plain "+base, filter+" 4194304 plain "+filter))
+	add("plain before gzip", "malformed", raw(gzipLine+plainLine, plainLine+gzipLine))
+	add("filter in plain alone", "malformed", raw(zstdFilter, plainFilter))
 	add("line after the objects", "malformed", raw(" 1010\n", " 1010\nmore\n"))
 
 	add("wrong list", "list", signed, keys(one.public, other.public), func(v *vector) { v.List = "other.example" })

@@ -51,7 +51,7 @@ var module = sync.OnceValue(func() []byte {
 // binary, so that go test runs again when one of them changes. It has to happen
 // within a test for that.
 func readSources() {
-	for _, path := range []string{"guest.go", "memory.go", "memory_wasm.s", "rehearse.go", "rehearsal.go"} {
+	for _, path := range []string{"guest.go", "memory.go", "memory_wasm.s"} {
 		if _, err := os.ReadFile(path); err != nil {
 			panic(err)
 		}

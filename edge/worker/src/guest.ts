@@ -110,6 +110,13 @@ export class Guest {
     this.#fields = fields;
   }
 
+  /** Makes room for an image of so many bytes, which is there once the guest has dropped it, and touches all of it. */
+  reserve(size: number): void {
+    this.#used = true;
+    const at = this.#room(size);
+    this.#memory.bytes.fill(1, at, at + size);
+  }
+
   /** Loads image and filter (which may be empty) under a verified manifest, into a guest that has none. */
   load(image: Uint8Array, filter: Uint8Array, manifest: Manifest, hostName: string): void {
     this.#used = true;
@@ -173,10 +180,15 @@ export class Guest {
   }
 
   #place(bytes: Uint8Array): number {
-    const at = this.#exports.image_buffer(bytes.length);
-    if (at === 0) throw new Refused("image", `no room for ${String(bytes.length)} bytes in the guest`);
-    this.#memory.refresh();
+    const at = this.#room(bytes.length);
     this.#memory.bytes.set(bytes, at);
+    return at;
+  }
+
+  #room(size: number): number {
+    const at = this.#exports.image_buffer(size);
+    if (at === 0) throw new Refused("image", `no room for ${String(size)} bytes in the guest`);
+    this.#memory.refresh();
     return at;
   }
 

@@ -5,12 +5,14 @@
 
 import { Refused } from "./errors.ts";
 
+export type Coding = "zstd" | "gzip" | "plain";
+
 export interface ManifestObject {
   role: "base" | "filter";
   hash: string; // SHA-256 of the plain bytes, hex
   size: number;
-  coding: "zstd" | "gzip";
-  wireHash: string; // SHA-256 of the compressed bytes, also its name
+  coding: Coding;
+  wireHash: string; // SHA-256 of the coded bytes, also its name
   wireSize: number;
 }
 
@@ -42,7 +44,7 @@ const futureTolerance = 300; // seconds that an origin's clock may be ahead of o
 const algorithmEd25519 = 1;
 
 // The object lines in the only order that a manifest may have them in.
-const order = ["base zstd", "base gzip", "filter zstd", "filter gzip"];
+const order = ["base zstd", "base gzip", "base plain", "filter zstd", "filter gzip", "filter plain"];
 
 /** Reads verifier keys in the text form of signed notes: name+hash+base64. */
 export async function parseVerifier(text: string): Promise<Verifier> {
@@ -231,13 +233,16 @@ function checkObjects(objects: readonly ManifestObject[]): void {
     if (twin.hash !== o.hash || twin.size !== o.size) {
       throw new Refused("malformed", `twins of object ${o.role} differ in hash or size`);
     }
+    if (o.coding === "plain" && (o.wireHash !== o.hash || o.wireSize !== o.size)) {
+      throw new Refused("malformed", `plain object ${o.role} has another hash or size on the wire`);
+    }
   });
 }
 
 function object(words: string[]): ManifestObject {
   const [role, plain, size, coding, wire, wireSize] = words;
   if (role !== "base" && role !== "filter") throw new Refused("malformed", `unknown role ${JSON.stringify(role)}`);
-  if (coding !== "zstd" && coding !== "gzip") throw new Refused("malformed", `unknown coding ${JSON.stringify(coding)}`);
+  if (coding !== "zstd" && coding !== "gzip" && coding !== "plain") throw new Refused("malformed", `unknown coding ${JSON.stringify(coding)}`);
   return {
     role,
     hash: hash(plain),

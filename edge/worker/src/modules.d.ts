@@ -10,5 +10,11 @@ declare module "*.html" {
 // The part of Node's zlib that workerd (nodejs_compat) and Deno share; older
 // runtimes have it without zstd.
 declare module "node:zlib" {
-  export const zstdDecompressSync: ((bytes: Uint8Array, options: { maxOutputLength: number }) => Uint8Array) | undefined;
+  type Decompress = (bytes: Uint8Array, options: { maxOutputLength: number }) => Uint8Array;
+  export const zstdDecompressSync: Decompress | undefined;
+  export const gunzipSync: Decompress;
+}
+// The part of the Streams standard that the types of workerd leave out.
+interface ReadableStreamBYOBReader {
+  read<T extends ArrayBufferView>(view: T, options: { min: number }): Promise<ReadableStreamReadResult<T>>;
 }

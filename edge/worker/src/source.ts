@@ -2,16 +2,22 @@
 // trusted: sync verifies every byte.
 
 import { Refused } from "./errors.ts";
+import type { Coding } from "./manifest.ts";
 
 /** A place that holds one list's manifest and objects. */
 export interface Source {
+  /** The coding that costs least here: plain where bytes cost nothing and the time to decompress them does, else zstd. */
+  readonly coding: Coding;
   /** The signed manifest as it stands, or a copy that may be late. Throws Refused "unavailable" if there is none. */
   manifest(): Promise<Uint8Array>;
   /** The manifest as it stands, past every copy. Absent where manifest gives no copies. */
   original?(): Promise<Uint8Array>;
   /** The object of that name, of at most size bytes: one byte more is "size". The caller's to keep. */
   object(wireHash: string, size: number): Promise<Uint8Array>;
-  /** Called once an object has turned out to be the one that was asked for (good), or not to be. */
+  /**
+   * Called once an object has turned out to be the one that was asked for
+   * (good), or not to be. When it returns, the bytes are the caller's again.
+   */
   verified?(wireHash: string, bytes: Uint8Array, good: boolean): Promise<void>;
 }
 
@@ -19,23 +25,20 @@ const maxManifest = 64 << 10;
 const fetchLimitMs = 10_000;
 const year = 365 * 24 * 3600;
 
-/** Reads at most max bytes of a body, whatever its sender claims about its length. */
-export async function readBounded(body: ReadableStream<Uint8Array> | null, max: number): Promise<Uint8Array> {
+/**
+ * Reads at most max bytes of a body, whatever its sender claims about its
+ * length. One read has all of it: in chunks of 4 KiB, as a reader else gets
+ * them, an object of 1.25 MB takes 8 ms of CPU more.
+ */
+export async function readBounded(body: ReadableStream | null, max: number): Promise<Uint8Array> {
   if (body === null) return new Uint8Array();
-  const chunks: Uint8Array[] = [];
-  let total = 0;
-  const reader = body.getReader();
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    total += value.length;
-    if (total > max) {
-      await reader.cancel();
-      throw new Refused("size", `more than ${String(max)} bytes`);
-    }
-    chunks.push(value);
+  const reader = body.getReader({ mode: "byob" });
+  const { value } = await reader.read(new Uint8Array(max), { min: max });
+  if (value?.length === max && !(await reader.read(new Uint8Array(1))).done) {
+    await reader.cancel();
+    throw new Refused("size", `more than ${String(max)} bytes`);
   }
-  return join(chunks, total);
+  return value ?? new Uint8Array();
 }
 
 /** The chunks in one piece, which is the first itself if there is no other, cut to length bytes. */
@@ -67,6 +70,7 @@ export type Fetch = (url: string, init: { redirect: "manual"; signal: AbortSigna
 
 /** A folder of a web server, such as the origin's publish folder. */
 export class URLSource implements Source {
+  readonly coding = "zstd";
   readonly #base: string;
   readonly #fetch: Fetch;
 
@@ -98,8 +102,9 @@ export class URLSource implements Source {
   }
 }
 
-/** An R2 bucket. */
+/** An R2 bucket: what it gives a worker is neither metered by the byte nor far away. */
 export class BucketSource implements Source {
+  readonly coding = "plain";
   readonly #bucket: R2Bucket;
 
   constructor(bucket: R2Bucket) {
@@ -136,6 +141,10 @@ export class KVSource implements Source {
     this.#source = source;
   }
 
+  get coding(): Coding {
+    return this.#source.coding;
+  }
+
   async manifest(): Promise<Uint8Array> {
     const copy = await this.#kv.get("manifest", { type: "arrayBuffer", cacheTtl: 30 }).catch(() => null);
     return copy === null ? this.original() : new Uint8Array(copy);
@@ -165,6 +174,10 @@ export class CachedSource implements Source {
     this.#source = source;
   }
 
+  get coding(): Coding {
+    return this.#source.coding;
+  }
+
   manifest(): Promise<Uint8Array> {
     return this.#source.manifest();
   }
@@ -182,7 +195,7 @@ export class CachedSource implements Source {
     const url = this.#url(wireHash);
     const headers = { "cache-control": `public, max-age=${String(year)}, immutable` };
     try {
-      if (good) await this.#cache.put(url, new Response(bytes, { headers }));
+      if (good) await this.#cache.put(url, new Response(bytes, { headers })); // copies them (Fetch standard, 5.2)
       else await this.#cache.delete(url);
     } catch {
       // A cache that fails costs time, not answers.

@@ -10,12 +10,13 @@ import {
   acceptManifest,
   openManifest,
   sameObjects,
+  type Coding,
   type Manifest,
   type ManifestObject,
   type Opened,
   type Verifier,
 } from "./manifest.ts";
-import { readBounded, release, type Source } from "./source.ts";
+import { release, type Source } from "./source.ts";
 import type { Spare } from "./spare.ts";
 
 /** One verified snapshot and the guest that answers from it. Immutable but for a renewed manifest. */
@@ -239,7 +240,7 @@ function sleep(ms: number): Promise<void> {
 async function fetchObject(source: Source, lifetime: Lifetime, manifest: Manifest, role: ManifestObject["role"]): Promise<Uint8Array> {
   const objects = manifest.objects.filter((o) => o.role === role);
   if (objects.length === 0) return noFilter;
-  const object = pickCoding(objects);
+  const object = pickCoding(objects, source.coding);
   const wire = await source.object(object.wireHash, object.wireSize);
   const good = wire.length === object.wireSize && (await sha256(wire)) === object.wireHash;
   const told = source.verified?.(object.wireHash, wire, good);
@@ -248,9 +249,9 @@ async function fetchObject(source: Source, lifetime: Lifetime, manifest: Manifes
     throw new Refused("size", `${role} has ${String(wire.length)} bytes, the manifest says ${String(object.wireSize)}`);
   }
   if (!good) throw new Refused("hash", `${role} is not the object ${object.wireHash}`);
-  const plain = await decompress(wire, object);
-  if (told) lifetime.waitUntil(told.then(() => { release(wire); }));
-  else release(wire);
+  if (object.coding === "plain") return wire; // the manifest gives both one hash and size
+  const plain = decompress(wire, object);
+  release(wire);
   if (plain.length !== object.size) {
     throw new Refused("size", `${role} decompresses to ${String(plain.length)} bytes, the manifest says ${String(object.size)}`);
   }
@@ -258,22 +259,20 @@ async function fetchObject(source: Source, lifetime: Lifetime, manifest: Manifes
   return plain;
 }
 
-// zstd where the runtime has it, gzip else.
-function pickCoding(objects: readonly ManifestObject[]): ManifestObject {
-  const zstd = zlib.zstdDecompressSync ? objects.find((o) => o.coding === "zstd") : undefined;
-  const object = zstd ?? objects.find((o) => o.coding === "gzip");
-  if (!object) throw new Refused("coding", "no coding of the object can be decompressed here");
-  return object;
+// What the source would have, else what takes the fewest bytes. Not every runtime has zstd.
+function pickCoding(objects: readonly ManifestObject[], first: Coding): ManifestObject {
+  for (const coding of [first, "zstd", "gzip", "plain"] as const) {
+    const object = objects.find((o) => o.coding === coding);
+    if (object && (coding !== "zstd" || zlib.zstdDecompressSync)) return object;
+  }
+  throw new Refused("coding", "no coding of the object can be decompressed here");
 }
 
 /** Decompresses to little more than the manifest says, so that a bomb ends early. */
-export async function decompress(wire: Uint8Array, object: Pick<ManifestObject, "role" | "coding" | "size">): Promise<Uint8Array> {
+export function decompress(wire: Uint8Array, object: Pick<ManifestObject, "role" | "coding" | "size">): Uint8Array {
+  const decoder = object.coding === "zstd" && zlib.zstdDecompressSync ? zlib.zstdDecompressSync : zlib.gunzipSync;
   try {
-    if (object.coding === "zstd" && zlib.zstdDecompressSync) {
-      return zlib.zstdDecompressSync(wire, { maxOutputLength: object.size + zlibChunk });
-    }
-    const stream = new Blob([wire]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return await readBounded(stream, object.size);
+    return decoder(wire, { maxOutputLength: object.size + zlibChunk });
   } catch (cause) {
     throw new Refused("coding", `${object.role} does not decompress to ${String(object.size)} bytes: ${String(cause)}`);
   }

@@ -2,7 +2,7 @@
 // keeps both in a store that can fail.
 
 import { Refused } from "../src/errors.ts";
-import { parseVerifier, type Verifier } from "../src/manifest.ts";
+import { parseVerifier, type Coding, type Verifier } from "../src/manifest.ts";
 import type { Source } from "../src/source.ts";
 
 export const list = "bl.example";
@@ -49,7 +49,7 @@ export interface Draft {
   expires?: number;
   list?: string;
   previous?: string;
-  coding?: "both" | "zstd";
+  codings?: readonly Coding[]; // what there is of each object, else all
   size?: number; // claimed plain size of the base
 }
 
@@ -57,6 +57,7 @@ export interface Draft {
 export class Store implements Source {
   signed: Uint8Array | undefined;
   readonly objects = new Map<string, Uint8Array>();
+  coding: Coding = "zstd";
   readonly asked: string[] = [];
   readonly verdicts: boolean[] = [];
   down = false;
@@ -96,12 +97,13 @@ export async function publish(store: Store, signer: Signer, objects: Objects, dr
     const plain = objects[role] && new Uint8Array(objects[role]);
     if (!plain) continue;
     const codings = await compress(plain);
-    for (const coding of draft.coding === "zstd" ? (["zstd"] as const) : (["zstd", "gzip"] as const)) {
-      const wire = codings[coding];
+    for (const coding of draft.codings ?? (["zstd", "gzip", "plain"] as const)) {
+      const wire = coding === "plain" ? plain : codings[coding];
       const name = await sha256(wire);
       store.objects.set(name, wire);
       const size = role === "base" && draft.size !== undefined ? draft.size : plain.length;
-      lines.push(`object ${role} ${await sha256(plain)} ${String(size)} ${coding} ${name} ${String(wire.length)}`);
+      const wireSize = coding === "plain" ? size : wire.length;
+      lines.push(`object ${role} ${await sha256(plain)} ${String(size)} ${coding} ${name} ${String(wireSize)}`);
     }
   }
   store.signed = await signer.sign(manifestText(draft, lines));
