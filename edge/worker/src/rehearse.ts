@@ -1,15 +1,16 @@
 // V8 compiles each function when it is first called. A worker's first request
 // would wait for nearly all of them, so a worker goes through a cold start once
 // in global scope, where no client waits: from a bucket in memory, with a
-// snapshot of a few documentation addresses, which it then forgets. Only what
-// global scope does not allow is left out: timers, the network, and bodies.
+// snapshot of a few documentation addresses, which it then forgets. The network
+// and bodies are left out, which global scope does not allow; a timer it refuses
+// when all of its code has been compiled.
 
 import { readSettings } from "./env.ts";
 import { Host } from "./host.ts";
 import { rehearsal } from "./rehearsal.ts";
 import { release } from "./source.ts";
 import type { Spare } from "./spare.ts";
-import { Sync } from "./sync.ts";
+import { Sync, type Lifetime } from "./sync.ts";
 
 const question = "AAABAAABAAAAAAAAATcDMTAwAjUxAzE5OAdkbnNibC0xAmJsB2V4YW1wbGUAAAEAAQ"; // 198.51.100.7, A
 
@@ -26,11 +27,14 @@ export async function rehearse(spare: Spare, page: string): Promise<void> {
   const sync = new Sync(settings.sources, settings.sync, spare);
   spare.lend().reserve(roomBytes);
   release(new Uint8Array(2 * roomBytes).fill(1));
-  await sync.refresh({ waitUntil: () => undefined }, rehearsal.built * 1000);
+  const going: Promise<unknown>[] = [];
+  const lifetime: Lifetime = { waitUntil: (promise) => going.push(promise) };
+  await Promise.allSettled([sync.ready(lifetime, rehearsal.built * 1000)]); // starts a load, and fails at the timer beside it
+  await Promise.all(going);
   if (!sync.current) throw sync.lastError ?? new Error("no snapshot");
-  const host = new Host(sync, settings.keys, undefined, spare, page);
+  const host = new Host(sync, settings.keys, limiter, spare, page); // with a limiter it awaits something, as for a cold request
   const request = new Request(`https://edge.invalid/dns-query?dns=${question}`, { method: "HEAD", headers: { accept: "*/*" } });
-  const { response } = await host.serve({ request, clientAddress: "", lifetime: { waitUntil: () => undefined } });
+  const { response } = await host.serve({ request, clientAddress: "", lifetime });
   if (response.status !== 200) throw new Error(`status ${String(response.status)}`);
   spare.give(sync.current.guest);
   spare.lend();
@@ -48,3 +52,5 @@ const cache = {
   match: () => Promise.resolve(undefined),
   put: () => Promise.resolve(),
 };
+
+const limiter = { limit: () => Promise.resolve({ success: true }) };
