@@ -89,7 +89,7 @@ fuzz:
 # The decoders that read what others send.
 fuzz-short:
 	FUZZTIME=$(FUZZTIME) bench/fuzz.sh core:FuzzQuery core:FuzzExchange snapshot:FuzzOpenLookup snapshot:FuzzPoints \
-		snapshot/manifest:FuzzParse origin/zonefile:FuzzLine edge/h2:FuzzDecode edge/h2:FuzzConn edge/fuel:FuzzAdd
+		snapshot/manifest:FuzzParse origin/zonefile:FuzzLine edge/h2:FuzzDecode edge/h2:FuzzConn
 
 #: make vuln       known vulnerabilities in what we depend on; asks the vulnerability database
 vuln:
