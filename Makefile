@@ -25,7 +25,7 @@ BUNDLE      := dist/worker/index.js
 BUNDLE_SRC  := $(shell find $(WORKER)/src -name '*.ts') edge/web/index.html wrangler.toml
 WRANGLER    := WRANGLER_SEND_METRICS=false CLOUDFLARE_CF_FETCH_ENABLED=false CI=true node $(WORKER)/node_modules/wrangler/bin/wrangler.js
 
-.PHONY: all help run build parts modules standard guest test check unit race fuzz fuzz-short vuln compare bench e2e clean \
+.PHONY: all help run build parts modules standard guest test check unit race fuzz vuln compare bench e2e clean \
 	worker worker-bundle worker-dev worker-dry-run bench-worker
 
 all: build
@@ -66,7 +66,7 @@ profile:
 	$(GO) tool pprof -proto bin/edge.prof bin/probe.prof > wasm/guest/default.pgo
 
 #: make test       everything CI runs; the last lines count the tests
-test: check worker fuzz-short race unit
+test: check worker race unit
 
 check: $(GUEST)
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
@@ -82,14 +82,9 @@ unit: $(GUEST) $(BUNDLE)
 race: $(GUEST)
 	$(GO) test -race -short ./edge ./edge/h2 ./origin ./origin/api ./origin/ledger ./origin/publish ./origin/routes ./origin/state
 
-#: make fuzz       every fuzz target for FUZZTIME each (default 30s)
+#: make fuzz       every fuzz target for FUZZTIME each (default 30s): before a release, and after a change to a decoder
 fuzz:
 	FUZZTIME=$(FUZZTIME) bench/fuzz.sh
-
-# The decoders that read what others send.
-fuzz-short:
-	FUZZTIME=$(FUZZTIME) bench/fuzz.sh core:FuzzQuery core:FuzzExchange snapshot:FuzzOpenLookup snapshot:FuzzPoints \
-		snapshot/manifest:FuzzParse origin/zonefile:FuzzLine edge/h2:FuzzDecode edge/h2:FuzzConn
 
 #: make vuln       known vulnerabilities in what we depend on; asks the vulnerability database
 vuln:
