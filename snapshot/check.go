@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math"
 	"slices"
 	"strconv"
@@ -82,9 +83,29 @@ func (t *facts) checkRows() error {
 	return nil
 }
 
-// rowTwice returns a row that stands before, too, or -1. It sorts numbers of
-// rows, as a row may be of one byte, and a set of them takes a hundred for each.
+// rowTwice returns a row that stands before, too, or -1. Rows that differ in
+// their hashes do so themselves. Neither way makes a set of rows, as a row may
+// be of one byte, and a set of them takes a hundred for each.
 func (t *facts) rowTwice() int {
+	hashes := make([]uint64, t.rows)
+	for i := range hashes {
+		var b [4 * rowColumns]byte
+		for k, n := range t.row(i) {
+			binary.LittleEndian.PutUint32(b[4*k:], n)
+		}
+		hashes[i] = Checksum(b[:])
+	}
+	slices.Sort(hashes)
+	for i := 1; i < len(hashes); i++ {
+		if hashes[i-1] == hashes[i] {
+			return t.sameRows()
+		}
+	}
+	return -1
+}
+
+// sameRows is rowTwice by the rows themselves, which takes ten times as long.
+func (t *facts) sameRows() int {
 	order := make([]uint32, t.rows)
 	for i := range order {
 		order[i] = uint32(i)
