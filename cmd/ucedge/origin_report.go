@@ -228,7 +228,7 @@ func (f *reportFlags) send(ctx context.Context, format string, body io.Reader) (
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("origin %q: status %s and no answer of an origin: --url must be the address of an origin, or of a proxy before it", f.url, resp.Status)
-	case resp.StatusCode >= 400 && outcome.RefusedTotal == 0:
+	case resp.StatusCode >= 400 && outcome.Accepted+outcome.Duplicates+outcome.RefusedTotal == 0: // else the outcome tells why the rest was not taken
 		return nil, fmt.Errorf("origin %q: status %s: %s%s", f.url, resp.Status, outcome.Error, nextStep(resp))
 	}
 	return &outcome, nil
